@@ -1,0 +1,81 @@
+"""The MONAI Label app ``samed2d``: wiring only, everything else lives in ``lib``."""
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+# The host runs this file from any working directory, also in training processes; lib/ lies in
+# the root of the repository, and an empty folder lib/ that the host creates beside this file
+# must not be taken for it.
+_REPOSITORY = str(Path(__file__).resolve().parents[2])
+if _REPOSITORY not in sys.path:
+    sys.path.insert(0, _REPOSITORY)
+
+from monailabel.interfaces.app import MONAILabelApp  # noqa: E402
+from monailabel.interfaces.datastore import Datastore  # noqa: E402
+from monailabel.interfaces.tasks.infer_v2 import InferTask  # noqa: E402
+from monailabel.interfaces.tasks.strategy import Strategy  # noqa: E402
+from monailabel.tasks.activelearning.random import Random  # noqa: E402
+
+from lib.errors import OptionError, Samed2dError  # noqa: E402
+from lib.imaging.volume import ReadLimits  # noqa: E402
+from lib.options import AppOptions, parse_options  # noqa: E402
+from lib.server.dispatch import run_infer  # noqa: E402
+from lib.server.host import end_start, prepare_host, without_host_options  # noqa: E402
+from lib.server.infer import Samed2dInferTask  # noqa: E402
+from lib.server.models import ModelSpec, choose_network, read_models  # noqa: E402
+from lib.server.served_model import MIB, ServedModel  # noqa: E402
+from lib.server.volumes import VolumeStore  # noqa: E402
+
+MODELS = Path(__file__).resolve().parent / "models"
+
+
+def _click(spec: ModelSpec, options: AppOptions, volumes: VolumeStore) -> InferTask:
+    model = ServedModel(choose_network(spec, options), options)
+    return Samed2dInferTask(spec, options, model, volumes)
+
+
+KINDS: dict[str, Callable[[ModelSpec, AppOptions, VolumeStore], InferTask]] = {"click": _click}
+"""How to make the task of a model, by the ``kind`` in its file."""
+
+
+class Samed2dApp(MONAILabelApp):
+    """SAM-Med2D as MONAI Label serves it; the host finds it by its one direct base class."""
+
+    def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
+        try:
+            prepare_host()
+            self.options = parse_options(without_host_options(conf))
+            super().__init__(
+                app_dir=app_dir,
+                studies=studies,
+                conf=dict(conf),
+                name="SAM-Med2D",
+                description="Click to segment medical images with SAM-Med2D",
+                # A list: OHIF appends to it.
+                labels=list(self.options.labels),
+            )
+        except Samed2dError as error:
+            end_start(error)
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """One task for each file in ``models/``; no weights are loaded here."""
+        limits = ReadLimits(max_voxels=self.options.max_voxels)
+        volumes = VolumeStore(self.options.volume_cache_mb * MIB, limits)
+        tasks = {}
+        for spec in read_models(MODELS):
+            if spec.kind not in KINDS:
+                raise OptionError(
+                    got=f"model {spec.name!r} of kind {spec.kind!r}", allowed=", ".join(KINDS)
+                )
+            tasks[spec.name] = KINDS[spec.kind](spec, self.options, volumes)
+        return tasks
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        """What to label next; OHIF always asks for "random"."""
+        return {"random": Random()}
+
+    def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> Any:
+        """Answer one request; see `lib.server.dispatch`."""
+        return run_infer(self._infers, request, datastore or self.datastore())

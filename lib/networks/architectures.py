@@ -1,0 +1,101 @@
+"""The sizes of every network this project can build, as frozen records.
+
+An architecture fixes the shapes of all tensors and how an image must be prepared for them; it
+holds no weights. Adding a model of the same family is one more record here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lib.errors import OptionError
+
+SAM_PIXEL_MEAN = (123.675, 116.28, 103.53)
+SAM_PIXEL_STD = (58.395, 57.12, 57.375)
+"""Mean and standard deviation of 8 bit RGB images that SAM was trained with (ImageNet's)."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Shapes and preparation of one adapter-SAM (SAM-Med2D, section 3.2).
+
+    Attributes:
+        name: the name under which it is served and stored.
+        embed_dim, depth, num_heads: width, blocks and heads of the ViT image encoder.
+        global_attention: indices of the blocks that attend over the whole grid; the others
+            attend inside windows of ``window_size`` tokens.
+        prompt_dim: channels of the embedding (B, prompt_dim, 16, 16) and of prompt tokens.
+        decoder_depth, decoder_heads, decoder_mlp_dim: two-way transformer of the mask decoder.
+        iou_hidden_dim: width of the head that predicts the IoU.
+        resize: how an image is brought to ``image_size``: "nearest" as the published recipe
+            does, "area" (antialiased) in ours.
+        intensity: how native intensities become 8 bit unless the caller says otherwise;
+            "auto" in our recipe. See `lib.imaging.intensity`.
+    """
+
+    name: str
+    embed_dim: int
+    depth: int
+    num_heads: int
+    global_attention: tuple[int, ...]
+    window_size: int = 14
+    image_size: int = 256
+    patch_size: int = 16
+    prompt_dim: int = 256
+    decoder_depth: int = 2
+    decoder_heads: int = 8
+    decoder_mlp_dim: int = 2048
+    iou_head_depth: int = 3
+    iou_hidden_dim: int = 256
+    mask_channels: int = 16
+    multimask_outputs: int = 3
+    resize: Literal["nearest", "area"] = "nearest"
+    intensity: str = "auto"
+
+    @property
+    def grid_size(self) -> int:
+        """Tokens along one edge of the image: image_size / patch_size."""
+        return self.image_size // self.patch_size
+
+    @property
+    def low_res_size(self) -> int:
+        """Edge length in pixels of the decoder's masks and of mask prompts: 4 x grid_size."""
+        return 4 * self.grid_size
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    a.name: a
+    for a in (
+        Architecture("samed2d_b", 768, 12, 12, (2, 5, 8, 11)),
+        Architecture("samed2d_l", 1024, 24, 16, (5, 11, 17, 23)),
+        Architecture("samed2d_h", 1280, 32, 16, (7, 15, 23, 31)),
+        Architecture(
+            "samed2d_t",
+            embed_dim=128,
+            depth=8,
+            num_heads=4,
+            global_attention=(1, 3, 5, 7),
+            window_size=8,
+            prompt_dim=128,
+            decoder_mlp_dim=512,
+            iou_hidden_dim=128,
+            resize="area",
+        ),
+    )
+}
+
+
+def find_architecture(name: str) -> Architecture:
+    """Look an architecture up by name.
+
+    Raises:
+        OptionError: no architecture has that name.
+    """
+    if name not in ARCHITECTURES:
+        raise OptionError(
+            got=f"architecture {name!r}",
+            allowed=", ".join(ARCHITECTURES),
+            todo="choose one of these names",
+        )
+    return ARCHITECTURES[name]

@@ -1,0 +1,130 @@
+"""Assembly of an adapter-SAM from the parts of the ``segment-anything`` package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
+from torch import nn
+from torch.nn import functional
+
+from lib.networks.architectures import SAM_PIXEL_MEAN, SAM_PIXEL_STD, Architecture
+from lib.networks.encoder import build_image_encoder
+
+
+@dataclass(frozen=True)
+class PromptTensors:
+    """One batch of prompts in network coordinates, R rows (objects) of the same kind.
+
+    Attributes:
+        points: (R, N, 2) float (x, y) in pixels of the network's square image, or None.
+        labels: (R, N) 1 foreground, 0 background, -1 padding; None together with points.
+        boxes: (R, 4) float (x0, y0, x1, y1), or None.
+        masks: (R, 1, L, L) float probabilities in [0, 1] with L = 64, or None.
+    """
+
+    points: torch.Tensor | None = None
+    labels: torch.Tensor | None = None
+    boxes: torch.Tensor | None = None
+    masks: torch.Tensor | None = None
+
+
+class AdapterSam(nn.Module):
+    """SAM at 256 x 256 with adapters: image encoder, prompt encoder, mask decoder.
+
+    `encode` is dear (nearly all of the arithmetic), `decode` is cheap. The three submodules
+    carry the names of the published state dict.
+    """
+
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.config = architecture
+        grid = (architecture.grid_size, architecture.grid_size)
+        self.image_encoder = build_image_encoder(architecture)
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=architecture.prompt_dim,
+            image_embedding_size=grid,
+            input_image_size=(architecture.image_size, architecture.image_size),
+            mask_in_chans=architecture.mask_channels,
+        )
+        self.mask_decoder = MaskDecoder(
+            transformer_dim=architecture.prompt_dim,
+            transformer=TwoWayTransformer(
+                depth=architecture.decoder_depth,
+                embedding_dim=architecture.prompt_dim,
+                num_heads=architecture.decoder_heads,
+                mlp_dim=architecture.decoder_mlp_dim,
+            ),
+            num_multimask_outputs=architecture.multimask_outputs,
+            iou_head_depth=architecture.iou_head_depth,
+            iou_head_hidden_dim=architecture.iou_hidden_dim,
+        )
+        for name, values in (("pixel_mean", SAM_PIXEL_MEAN), ("pixel_std", SAM_PIXEL_STD)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """Map 8 bit RGB values (B, 3, S, S) in 0..255 to the network's input."""
+        return (images - self.pixel_mean) / self.pixel_std
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed normalised images (B, 3, S, S) as (B, prompt_dim, S/16, S/16). Dear."""
+        embeddings: torch.Tensor = self.image_encoder(images)
+        return embeddings
+
+    def decode(
+        self, embeddings: torch.Tensor, prompts: PromptTensors, multimask: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Predict masks for R rows of prompts. Cheap.
+
+        Args:
+            embeddings: (1, C, h, w), shared by all rows, or (R, C, h, w), one for each row.
+            prompts: R rows of prompts in network coordinates.
+            multimask: three candidates a row instead of one.
+
+        Returns:
+            Logits (R, 3 or 1, 4h, 4w) and predicted IoU (R, 3 or 1).
+        """
+        points = None if prompts.points is None else (prompts.points, prompts.labels)
+        sparse, dense = self.prompt_encoder(points, prompts.boxes, prompts.masks)
+        if embeddings.shape[0] != 1:
+            # SAM's decoder repeats one image for all rows. Rows of several images go in through
+            # the term it adds to the image instead: 0 + (image + prompt), the same sum.
+            dense = embeddings + dense
+            embeddings = torch.zeros_like(embeddings[:1])
+        logits, iou = self.mask_decoder(
+            image_embeddings=embeddings,
+            image_pe=self.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask,
+        )
+        return logits, iou
+
+
+def choose_best(logits: torch.Tensor, iou: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keep of each row the candidate with the highest predicted IoU.
+
+    Args:
+        logits: (R, M, h, w).
+        iou: (R, M).
+
+    Returns:
+        (R, 1, h, w) and (R, 1). Each row chooses for itself, also where R > 1.
+    """
+    rows = torch.arange(len(iou), device=iou.device)
+    best = iou.argmax(dim=1)
+    return logits[rows, best].unsqueeze(1), iou[rows, best].unsqueeze(1)
+
+
+def upsample_logits(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Bilinear resampling of logits (R, M, h, w) to (R, M, *size), as SAM does it."""
+    return functional.interpolate(logits, size, mode="bilinear", align_corners=False)
+
+
+def build_sam(architecture: Architecture) -> AdapterSam:
+    """Build an adapter-SAM with untrained weights, in evaluation mode."""
+    return AdapterSam(architecture).eval()

@@ -1,0 +1,43 @@
+"""Which weight files this project knows by name, and where they lie."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from lib.networks.architectures import find_architecture
+from lib.networks.checkpoint import load_checkpoint
+from lib.networks.sam import AdapterSam, build_sam
+
+WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "apps" / "samed2d" / "weights"
+"""Holds ``<architecture>.safetensors``: the compact model's are shipped, others are fetched."""
+
+logger = logging.getLogger(__name__)
+
+
+def installed_weights(name: str, folder: Path = WEIGHTS_FOLDER) -> Path | None:
+    """Path of the weight file installed for an architecture, or None."""
+    path = folder / f"{name}.safetensors"
+    return path if path.is_file() else None
+
+
+def build_model(name: str, checkpoint: str | Path | None = None) -> AdapterSam:
+    """Build a network by name with trained weights, in evaluation mode.
+
+    Args:
+        name: an architecture: "samed2d_t", "samed2d_b", "samed2d_l", "samed2d_h".
+        checkpoint: a weight file; None takes the file installed for that name. Where there is
+            none the weights stay random and a warning is logged.
+
+    Raises:
+        OptionError: no such architecture.
+        CheckpointError: the file cannot be used with it.
+    """
+    model = build_sam(find_architecture(name))
+    path = Path(checkpoint) if checkpoint is not None else installed_weights(name)
+    if path is None:
+        logger.warning("%s: no weights installed, it starts from random numbers", name)
+        return model
+    report = load_checkpoint(model, path)
+    logger.info("%s from %s: %s", name, path, report.summary())
+    return model

@@ -1,0 +1,154 @@
+"""Application options: one frozen dataclass, parsed once from ``--conf`` and the environment.
+
+``monailabel start_server ... --conf labels "liver,spleen"`` arrives here as a mapping of
+strings. The environment gives the same options as ``SAMED2D_<NAME>``; ``--conf`` wins. A key
+nobody knows is an error that lists the known ones, so that a typing error never passes
+silently. `describe_options` is the only source of the options table in the README.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from lib.errors import OptionError
+
+ENVIRONMENT_PREFIX = "SAMED2D_"
+ENVIRONMENT_OF_SCRIPTS = frozenset({"SAMED2D_VENV", "SAMED2D_SCREENSHOT"})
+"""Variables with our prefix that belong to scripts and tests and are no options."""
+
+DEFAULT_LABELS = ("liver", "spleen", "kidney", "vertebra", "tumour", "ventricle", "organ")
+DEVICES = ("auto", "cpu", "cuda")
+INTENSITIES = ("auto", "soft_tissue", "lung", "bone", "brain", "percentile", "minmax")
+
+
+def _labels(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise ValueError("at least one name, separated by commas")
+    if len(set(names)) != len(names):
+        raise ValueError("every name once only")
+    return names
+
+
+def _word_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError("one of " + ", ".join(allowed))
+        return text
+
+    return parse
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise ValueError("a name that is not empty")
+    return text.strip()
+
+
+def _optional_path(text: str) -> Path | None:
+    return Path(text).expanduser() if text.strip() else None
+
+
+def _positive_int(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise ValueError("a whole number of at least 1")
+    return value
+
+
+def _option(default: Any, parse: Callable[[str], Any], text: str) -> Any:
+    """A dataclass field that knows how to read itself and how to explain itself."""
+    return field(default=default, metadata={"parse": parse, "help": text})
+
+
+@dataclass(frozen=True)
+class AppOptions:
+    """What the person who starts the server may choose; immutable once parsed."""
+
+    # ruff: noqa: RUF009 - _option returns a dataclass field
+    labels: tuple[str, ...] = _option(
+        DEFAULT_LABELS, _labels, "label names offered to the annotator, separated by commas"
+    )
+    architecture: str = _option(
+        "auto",
+        _name,
+        "network to serve: auto (the best one with weights present), samed2d_t, samed2d_b, ...",
+    )
+    checkpoint: Path | None = _option(
+        None, _optional_path, "weight file for that network instead of the installed one"
+    )
+    device: str = _option("auto", _word_of(DEVICES), "where the network runs: auto, cpu or cuda")
+    intensity: str = _option(
+        "auto",
+        _word_of(INTENSITIES),
+        "how grey values become 8 bit: auto, a CT window (soft_tissue, lung, bone, brain), "
+        "percentile or minmax",
+    )
+    embedding_cache_mb: int = _option(
+        256, _positive_int, "memory for the embeddings of slices that were clicked, in MiB"
+    )
+    volume_cache_mb: int = _option(2048, _positive_int, "memory for volumes that were read, in MiB")
+    max_voxels: int = _option(
+        1 << 30, _positive_int, "largest image that is opened, in voxels (rows x columns x slices)"
+    )
+
+
+def known_options() -> tuple[str, ...]:
+    """Names of all options, in the order in which they are documented."""
+    return tuple(f.name for f in fields(AppOptions))
+
+
+def describe_options() -> list[tuple[str, str, str]]:
+    """Rows (name, default as text, explanation) for ``--help`` and the README's table."""
+    rows = []
+    for f in fields(AppOptions):
+        default = ",".join(f.default) if isinstance(f.default, tuple) else str(f.default or "")
+        rows.append((f.name, default, str(f.metadata["help"])))
+    return rows
+
+
+def parse_options(
+    conf: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None
+) -> AppOptions:
+    """Read the options from ``--conf`` pairs and from the environment; ``--conf`` wins.
+
+    Args:
+        conf: option name -> text, as MONAI Label hands it over.
+        environment: variables to look in; ``os.environ`` where None.
+
+    Raises:
+        OptionError: a key that nobody knows, or a value that its option does not allow.
+    """
+    environment = os.environ if environment is None else environment
+    texts: dict[str, str] = {}
+    for variable, text in environment.items():
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in ENVIRONMENT_OF_SCRIPTS:
+            texts[variable.removeprefix(ENVIRONMENT_PREFIX).lower()] = text
+    texts.update({str(key): str(text) for key, text in (conf or {}).items()})
+
+    parsers = {f.name: f.metadata["parse"] for f in fields(AppOptions)}
+    unknown = sorted(set(texts) - set(parsers))
+    if unknown:
+        raise OptionError(
+            got="unknown option " + ", ".join(repr(name) for name in unknown),
+            allowed=", ".join(parsers),
+            todo="correct or remove it in --conf or in the environment",
+        )
+    values = {}
+    for name, text in texts.items():
+        try:
+            values[name] = parsers[name](text)
+        except ValueError as error:
+            raise OptionError(
+                got=f"option {name} = {text!r}",
+                allowed=str(error),
+                todo="correct it in --conf or in the environment",
+            ) from error
+    return AppOptions(**values)

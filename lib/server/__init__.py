@@ -1,0 +1,15 @@
+"""The edge: the only layer that imports ``monailabel``. HTTP in, typed values down, answers up.
+
+==================  ===========================================================================
+`requests`          what a client sent -> one frozen `ClickRequest`, or an error with a sentence
+`slice_prompt`      voxels of the volume -> slice and pixels (the only change of convention)
+`models`            one small TOML file per served model, choice of the network behind it
+`served_model`      weights and network, loaded on first use, shared by all requests
+`volumes`           image files -> volumes, cached; DICOM facts for images from a PACS
+`infer`             MONAI Label's InferTask: one click in, one label map out
+`dispatch`          image id -> file, task, saved label: MONAI Label's ``infer`` done carefully
+`datastore`         DICOMweb images: fresh lists, no SEG among them, complete downloads
+`sessions`          uploads of one user; an id that is no UUID is no session
+`host`              the settings and patches MONAI Label 0.8.5 needs, each with its reason
+==================  ===========================================================================
+"""

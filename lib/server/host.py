@@ -1,0 +1,118 @@
+"""What MONAI Label 0.8.5 needs before it behaves: settings, patches, error answers.
+
+Everything here changes the host from outside and says which of its defects it is for, so that it
+can go when the host no longer has it. All patches replace one name in one module; none edits a
+method's code. `prepare_host` applies them and may be called again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import monailabel.endpoints.infer
+import monailabel.interfaces.app
+from fastapi import FastAPI
+from monailabel.config import settings
+
+from lib.errors import Samed2dError
+from lib.server.datastore import PacsDatastore
+from lib.server.dicom_proxy import repair_proxy
+from lib.server.error_answers import answer_errors
+from lib.server.infer_endpoint import run_inference
+from lib.server.sessions import SafeSessions
+
+SETTINGS: dict[str, Any] = {
+    # 0.8.5 lists series of Modality CT only. An empty filter lists all; `PacsDatastore` leaves
+    # out what is no image.
+    "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": {},
+    # Two hours in 0.8.5: a labelled image is offered again as if nobody had saved anything.
+    # Read by `PacsDatastore` when it is made; the host's own lists, which read it at import and
+    # which we do not use, would need it in the environment (scripts/start.sh sets it there too).
+    "MONAI_LABEL_DICOMWEB_CACHE_EXPIRY": 1,
+    # MLflow 3 refuses the file store that MONAI writes to; every training would end with it.
+    "MONAI_LABEL_TRACKING_ENABLED": False,
+    # Each next sample would start all scoring methods in new processes.
+    "MONAI_LABEL_AUTO_UPDATE_SCORING": False,
+    # What `read_volume` opens; 0.8.5 also lists TIFF, whole-slide and XML files. Not DICOM: the
+    # host lists files, and each slice of a series would be an image of its own.
+    "MONAI_LABEL_DATASTORE_FILE_EXT": ["*.nii.gz", "*.nii", "*.nrrd", "*.png", "*.jpg", "*.jpeg"],
+}
+"""Settings that are ours unless the person who starts the server chose them."""
+
+ENVIRONMENT = {
+    # The host forgets all modules named lib when it loads an app; a reload would leave two
+    # versions of every class. The first load happens before this line and needs nothing: lib has
+    # not been imported then. Only tests that import lib first need it in their environment.
+    "MONAI_LABEL_RELOAD_APP_LIB": "false",
+}
+
+HOST_OPTIONS = frozenset({"server_mode"})
+"""``--conf`` keys that `MONAILabelApp` reads itself."""
+
+
+def prepare_host() -> None:
+    """Apply everything; to be called before ``MONAILabelApp.__init__``."""
+    apply_settings()
+    find_dcmqi()
+    # The classes the host makes for DICOMweb and for sessions, and what it calls for a click; the
+    # modules of ours say what is wrong with the host's.
+    monailabel.interfaces.app.DICOMWebDatastore = PacsDatastore
+    monailabel.interfaces.app.Sessions = SafeSessions
+    monailabel.endpoints.infer.run_inference = run_inference
+    repair_proxy()
+    if (server := running_server()) is not None:
+        answer_errors(server)
+
+
+def without_host_options(conf: Mapping[str, str]) -> dict[str, str]:
+    """The ``--conf`` pairs that are meant for this app."""
+    return {key: value for key, value in conf.items() if key not in HOST_OPTIONS}
+
+
+def end_start(error: Samed2dError) -> NoReturn:
+    """End the process because of options it cannot work with; the sentence is the last word.
+
+    The web server prints the stack of whatever ends its start, thirty lines in which the sentence
+    would drown. The process ends here, so nobody misses the stacks of later errors.
+    """
+    if running_server() is not None:
+        sys.tracebacklimit = 0
+    raise SystemExit(f"The server cannot start. {error.message}") from None
+
+
+def apply_settings() -> None:
+    """Set our defaults in the host's settings, and in the environment for its child processes.
+
+    The host copies all of its settings to the environment when it starts, its defaults too, so
+    only the settings object still tells which of them somebody chose.
+    """
+    for name, value in SETTINGS.items():
+        if name not in settings.model_fields_set:
+            setattr(settings, name, value)
+            os.environ[name] = json.dumps(value)
+    for name, text in ENVIRONMENT.items():
+        os.environ.setdefault(name, text)
+
+
+def find_dcmqi() -> None:
+    """Put the scripts of this Python on PATH, where package dcmqi has ``itkimage2segimage``.
+
+    0.8.5 looks for it on PATH when it opens a DICOMweb server and otherwise downloads an old
+    version from the internet; without internet the start fails. A virtual environment that is
+    called by path and not activated is not on PATH.
+    """
+    scripts = sysconfig.get_path("scripts")
+    if shutil.which("itkimage2segimage") is None:
+        os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", ""), scripts))
+
+
+def running_server() -> FastAPI | None:
+    """The host's web application, if this process is the server; not in a training process."""
+    module = sys.modules.get("monailabel.app")
+    return None if module is None else module.app

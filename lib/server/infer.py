@@ -1,0 +1,194 @@
+"""MONAI Label's InferTask for one click on one slice.
+
+Way of a call: dict of the host -> `ClickRequest` -> volume -> `SlicePrompt` -> mask -> label file.
+
+Concurrency contract. One task object serves all users at the same time and keeps no state of
+any of them; all values of a call live on its stack. Shared are
+
+* `VolumeStore` (its lock is held while a file is read), and
+* `ServedModel` (its lock is held while the network is loaded, then the segmenter's while a slice
+  is encoded and decoded).
+
+A call takes these locks one after the other in this order and never holds two of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+from numpy.typing import NDArray
+
+from lib.imaging.segmentation import slice_to_volume, write_label
+from lib.imaging.volume import Volume
+from lib.inference.segmenter import SegmentResult, SliceSegmenter
+from lib.options import INTENSITIES, AppOptions
+from lib.server.models import ModelSpec
+from lib.server.requests import HOST_KEYS, ClickRequest
+from lib.server.served_model import ServedModel
+from lib.server.slice_prompt import slice_prompt
+from lib.server.volumes import VolumeStore
+
+OBJECT_VALUE = 1
+"""The one value of an answer; both clients give it the label the annotator selected."""
+UNNAMED = "object"
+"""Name of that value where the client sent no label (OHIF never does)."""
+
+logger = logging.getLogger(__name__)
+
+
+class Stopwatch:
+    """Seconds since the last look, collected under names."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._started = self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Note the time since the last lap."""
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+
+    def latencies(self) -> dict[str, float]:
+        """All laps and their total, in seconds, rounded for people."""
+        return _rounded({**self.laps, "total": time.perf_counter() - self._started})
+
+
+class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no types
+    """Segments the object under a click on one slice.
+
+    Derived from the host's plain InferTask: its BasicInferTask reads the image for every click,
+    lets the request overwrite the task's settings, and answers every error with a bare 500.
+
+    Args:
+        spec: name and description.
+        options: label names and intensity.
+        model: the network, loaded by the first call.
+        volumes: images that were read.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, options: AppOptions, model: ServedModel, volumes: VolumeStore
+    ) -> None:
+        self.name = spec.name
+        self.model = model
+        self.intensity = options.intensity
+        self._volumes = volumes
+        # Slicer sends this whole dict along (of a list its first item), OHIF shows it as a form.
+        # So every key must be one that `ClickRequest` knows, with the default in front.
+        others = tuple(name for name in INTENSITIES if name != options.intensity)
+        config = {"device": [model.device.type], "intensity": [options.intensity, *others]}
+        super().__init__(
+            type=InferType.DEEPGROW,
+            # A dict: Slicer asks label_names for .keys().
+            labels={name: index for index, name in enumerate(options.labels, start=1)},
+            dimension=spec.dimension,
+            description=f"{spec.description} ({model.summary})",
+            config=config,
+        )
+
+    def info(self) -> dict[str, Any]:
+        """What ``/info`` says of this model; clients ignore the keys they do not know."""
+        weights = self.model.choice.weights
+        facts = {
+            "architecture": self.model.choice.architecture,
+            "weights": None if weights is None else weights.name,
+            "model_version": self.model.version,
+            "device": self.model.device.type,
+        }
+        return {**super().info(), **facts}
+
+    def is_valid(self) -> bool:
+        """Always: the weights are looked at when they are needed."""
+        return True
+
+    def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Segment one object.
+
+        Args:
+            request: the host's dict: ``image`` is a path, the rest came from the client.
+
+        Returns:
+            Path of a label file in the system's temporary folder, which the caller removes, and
+            facts that can be written as JSON.
+
+        Raises:
+            RequestError, PromptError, NotFoundError, ImageError, CheckpointError.
+        """
+        click = ClickRequest.parse({k: v for k, v in request.items() if k not in HOST_KEYS})
+        clock = Stopwatch()
+        volume = self._volumes.get(Path(request["image"]))
+        clock.lap("read")
+        target = slice_prompt(click, volume.shape)
+        segmenter = self.model.segmenter()
+        clock.lap("load")
+        intensity = click.intensity or self.intensity
+        result = segmenter.segment(
+            volume.slice(target.k),
+            target.prompt,
+            # None lets the network have what it was trained with, which is what "auto" means.
+            intensity=None if intensity == "auto" else intensity,
+            modality=volume.modality,
+            body_part=volume.body_part,
+            multimask=click.multimask,
+        )
+        clock.lap("segment")
+        path = write_answer(result.prediction.mask, volume, target.k, click.result_extension)
+        clock.lap("write")
+        latencies = {**clock.latencies(), **_rounded(vars(result.timings))}
+        logger.info("%s, slice %d: %s", self.name, target.k, latencies)
+        label = click.label or UNNAMED
+        return str(path), {
+            "label_names": {label: OBJECT_VALUE},
+            "label": label,
+            "slice": target.k,
+            "result_extension": click.result_extension,
+            "latencies": latencies,
+            "warnings": list(volume.warnings),
+            **self._facts(segmenter, result),
+        }
+
+    def _facts(self, segmenter: SliceSegmenter, result: SegmentResult) -> dict[str, Any]:
+        """What answered, and how sure it is of itself."""
+        iou = result.prediction.iou
+        return {
+            "model": self.name,
+            "model_version": segmenter.model_version,
+            "backend": segmenter.predictor.backend_name,
+            "device": segmenter.predictor.device_name,
+            "encoded_before": result.cached,
+            # JSON has no NaN, which broken weights may give.
+            "iou": round(iou, 4) if math.isfinite(iou) else None,
+        }
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in seconds.items()}
+
+
+def write_answer(mask: NDArray[np.bool_], volume: Volume, k: int, extension: str) -> Path:
+    """Write a mask as a label map of the whole volume into a new temporary file.
+
+    The file holds the value 1 on slice k and 0 elsewhere, on the image's own grid. It is
+    compressed although OHIF asks for ``result_compress: false``: OHIF reads gzip, and a label
+    map of one slice shrinks a thousandfold.
+    """
+    labels = slice_to_volume(mask, volume.shape, k, OBJECT_VALUE)
+    handle, name = tempfile.mkstemp(prefix="samed2d-", suffix=extension)
+    os.close(handle)
+    path = Path(name)
+    try:
+        write_label(path, labels, volume.affine)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path

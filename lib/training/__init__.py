@@ -1,0 +1,1 @@
+"""Training by simulated interaction: losses, metrics and the loop over clicks."""

@@ -1,0 +1,191 @@
+"""Training a network from scratch on a stream of phantoms and real images.
+
+A run is bounded by time or by steps and can be interrupted: it saves everything it needs beside
+the weights and goes on from there. What is written as the result is the moving average of the
+weights, which is better than the last step's in short runs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from lib.data.pool import LabelledImage
+from lib.data.stream import Mixture, Sample, sample_stream
+from lib.errors import Samed2dError
+from lib.networks.checkpoint import save_weights
+from lib.networks.sam import AdapterSam
+from lib.training.loop import Batch, BatchResult, InteractionPlan, interactive_batch
+
+
+@dataclass(frozen=True)
+class PretrainPlan:
+    """Everything that decides a pretraining run.
+
+    Attributes:
+        minutes: length of the run; the learning rate follows the share of it that has passed.
+        batch_size: images a step.
+        learning_rate: peak, reached after ``warmup`` of the run, then a cosine down to zero.
+        weight_decay: of AdamW, on matrices and kernels only.
+        clip: largest norm of the gradient.
+        ema: decay of the moving average of the weights.
+        seed: of data and prompts.
+        threads: of torch.
+        bf16: run the network in bfloat16 autocast (needs AVX512-BF16 or AMX to be faster).
+        interaction, mixture: see their own documentation.
+    """
+
+    minutes: float = 60.0
+    batch_size: int = 8
+    learning_rate: float = 6e-4
+    warmup: float = 0.03
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    ema: float = 0.998
+    seed: int = 1
+    threads: int = 2
+    bf16: bool = True
+    interaction: InteractionPlan = field(default_factory=InteractionPlan)
+    mixture: Mixture = field(default_factory=Mixture)
+
+
+class _Stream(IterableDataset[Sample]):
+    """`sample_stream` in a loader's worker, each worker with a seed of its own."""
+
+    def __init__(self, images: Sequence[LabelledImage], mixture: Mixture, seed: int) -> None:
+        self.images, self.mixture, self.seed = images, mixture, seed
+
+    def __iter__(self) -> Iterator[Sample]:
+        worker = get_worker_info()
+        number = worker.id if worker is not None else 0
+        rng = np.random.default_rng([self.seed, number])
+        return sample_stream(self.images, self.mixture, rng)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Put images side by side and list their objects."""
+    images = torch.from_numpy(np.stack([s.image for s in samples])).permute(0, 3, 1, 2).float()
+    counts = torch.tensor([len(s.masks) for s in samples])
+    return Batch(
+        images=images,
+        targets=np.concatenate([s.masks for s in samples]),
+        image_of=torch.repeat_interleave(torch.arange(len(samples)), counts),
+    )
+
+
+class Pretrainer:
+    """A run: model, optimiser, moving average, clock. `run` goes on until the time is used up."""
+
+    def __init__(
+        self, model: AdapterSam, images: Sequence[LabelledImage], plan: PretrainPlan, out: Path
+    ) -> None:
+        self.model, self.plan, self.out = model.train(), plan, out
+        self.images = images
+        self.step = 0
+        self.seconds = 0.0
+        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.ema))  # type: ignore[no-untyped-call]
+        matrices = [p for p in model.parameters() if p.ndim >= 2]
+        vectors = [p for p in model.parameters() if p.ndim < 2]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": plan.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ],
+            lr=plan.learning_rate,
+            betas=(0.9, 0.98),
+        )
+
+    @property
+    def averaged_model(self) -> AdapterSam:
+        """The moving average as a model in evaluation mode."""
+        module = self.average.module
+        assert isinstance(module, AdapterSam)
+        return module.eval()
+
+    def learning_rate(self) -> float:
+        """The rate for the share of the run that has passed: linear warm-up, then a cosine."""
+        passed = min(1.0, self.seconds / (60 * self.plan.minutes))
+        if passed < self.plan.warmup:
+            return self.plan.learning_rate * max(passed / self.plan.warmup, 0.01)
+        share = (passed - self.plan.warmup) / (1 - self.plan.warmup)
+        return self.plan.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+    def run(self, report: Callable[[Pretrainer, BatchResult], None]) -> None:
+        """Train until the time is used up, calling ``report`` after every step.
+
+        Raises:
+            Samed2dError: the loss is no longer a number; the last saved state is intact.
+        """
+        torch.set_num_threads(self.plan.threads)
+        rng = np.random.default_rng([self.plan.seed, self.step])
+        loader = DataLoader(
+            _Stream(self.images, self.plan.mixture, self.plan.seed + self.step),
+            batch_size=self.plan.batch_size,
+            collate_fn=collate,
+            num_workers=1,
+            prefetch_factor=4,
+        )
+        started = time.monotonic() - self.seconds
+        for batch in loader:
+            result = self._train_step(batch, rng)
+            self.step += 1
+            self.seconds = time.monotonic() - started
+            report(self, result)
+            if self.seconds >= 60 * self.plan.minutes:
+                return
+
+    def _train_step(self, batch: Batch, rng: np.random.Generator) -> BatchResult:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate()
+        self.optimiser.zero_grad(set_to_none=True)
+        dtype = torch.bfloat16 if self.plan.bf16 else None
+        result = interactive_batch(self.model, batch, rng, self.plan.interaction, autocast=dtype)
+        if not all(math.isfinite(loss) for loss in result.losses):
+            raise Samed2dError(
+                got=f"a loss that is no number at step {self.step}",
+                todo="resume from the saved state with a smaller learning rate",
+            )
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
+        self.optimiser.step()
+        self.average.update_parameters(self.model)
+        return result
+
+    def save(self) -> None:
+        """Write the averaged weights (float16 safetensors) and the state to resume from."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        facts = {"step": str(self.step), "plan": json.dumps(asdict(self.plan))}
+        name = self.model.config.name
+        path = self.out / f"{name}.safetensors"
+        save_weights(self.averaged_model, path, dtype=torch.float16, metadata=facts)
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        unfinished = self.out / "resume.pt.part"
+        torch.save(state, unfinished)
+        unfinished.replace(self.out / "resume.pt")
+
+    def resume(self) -> bool:
+        """Go on from the state saved in ``out``; False where there is none."""
+        path = self.out / "resume.pt"
+        if not path.is_file():
+            return False
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        return True

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Renews requirements.lock and requirements-dev.lock after a change of requirements*.txt.
+# Versions already in a lock file stay; delete a line there to let that package move.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+source scripts/_environment.sh
+
+tools=$(mktemp -d)
+trap 'rm -rf -- "$tools"' EXIT
+"$(find_python)" -I -m venv "$tools"
+"$tools/bin/python" -I -m pip --disable-pip-version-check install --quiet "uv==$UV_VERSION"
+
+lock() { # SOURCE LOCK [uv options]
+    local source=$1 lock=$2
+    shift 2
+    # 3.11.0: the oldest Python allowed must find a version of everything.
+    # uv leaves setuptools out by itself; the packages built from source need it.
+    "$tools/bin/uv" pip compile --quiet --no-header --no-annotate --python-version 3.11.0 \
+        --no-emit-package setuptools "$source" --output-file "$lock" "$@"
+    {
+        echo "# Made by scripts/lock.sh from $source. All packages, also indirect ones."
+        grep '^setuptools==' requirements.txt | sed 's/ *#.*//'
+        # torch asks for CUDA on Linux only.
+        sed -E "/^(cuda|nvidia|triton)/ s/\$/ ; sys_platform == 'linux'/" "$lock"
+    } >"$lock.part"
+    mv -- "$lock.part" "$lock"
+}
+
+lock requirements.txt requirements.lock
+lock requirements-dev.txt requirements-dev.lock --constraint requirements.lock

@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""Train a network from scratch on synthetic phantoms and, where given, on labelled images.
+
+Example:
+    python scripts/pretrain.py --minutes 60 --data my_images --out runs/samed2d_t
+
+Writes <out>/<architecture>.safetensors (moving average of the weights, float16), resume.pt and
+log.jsonl. Interrupt it at any time and start it again with --resume.
+Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted (the state is saved).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+
+from lib.data.phantoms import make_phantom
+from lib.data.pool import LabelledImage, read_folder, split_by_patient
+from lib.data.stream import Mixture
+from lib.errors import Samed2dError
+from lib.networks import ARCHITECTURES, build_sam
+from lib.training.loop import BatchResult
+from lib.training.pretrain import Pretrainer, PretrainPlan
+from lib.training.validate import click_dice
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    defaults = PretrainPlan()
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="samed2d_t")
+    parser.add_argument("--minutes", type=float, default=defaults.minutes, help="length of the run")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        default=[],
+        help="folder with .npz cases or NIfTI pairs *_image/*_label.nii.gz; may be repeated",
+    )
+    parser.add_argument(
+        "--validation-share", type=float, default=0.15, help="patients held out (default 0.15)"
+    )
+    parser.add_argument(
+        "--real-share", type=float, default=0.4, help="how often a real image is drawn"
+    )
+    parser.add_argument("--batch-size", type=int, default=defaults.batch_size)
+    parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
+    parser.add_argument("--threads", type=int, default=defaults.threads)
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--fp32", action="store_true", help="no bfloat16 autocast")
+    parser.add_argument("--start-from", type=Path, help="weight file to start from")
+    parser.add_argument("--resume", action="store_true", help="go on from <out>/resume.pt")
+    parser.add_argument(
+        "--save-every", type=float, default=5.0, help="minutes between saves (default 5)"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
+    return parser.parse_args()
+
+
+def phantom_cases(count: int, seed: int) -> list[LabelledImage]:
+    """Phantoms for validation, never drawn in training (another seed)."""
+    rng = np.random.default_rng([seed, 999_999])
+    cases = []
+    for index in range(count):
+        phantom = make_phantom(rng)
+        cases.append(
+            LabelledImage(f"phantom{index}", "phantom", phantom.image, phantom.masks, phantom.names)
+        )
+    return cases
+
+
+class Reporter:
+    """Prints progress every few seconds, validates and saves every few minutes."""
+
+    def __init__(self, arguments: argparse.Namespace, real: list[LabelledImage]) -> None:
+        self.out: Path = arguments.out
+        self.save_every = 60 * arguments.save_every
+        self.real, self.phantoms = real, phantom_cases(48, arguments.seed)
+        self.recent: list[BatchResult] = []
+        self.printed = self.saved = time.monotonic()
+
+    def __call__(self, run: Pretrainer, result: BatchResult) -> None:
+        """Take note of one step."""
+        self.recent.append(result)
+        now = time.monotonic()
+        if now - self.printed > 20:
+            self.print_progress(run)
+            self.printed = now
+        if now - self.saved > self.save_every:
+            self.save(run)
+            self.saved = time.monotonic()
+
+    def print_progress(self, run: Pretrainer) -> None:
+        """One line: how far, how fast, how good on the training stream."""
+        losses = np.mean([r.losses for r in self.recent], axis=0)
+        dices = np.mean([r.dices for r in self.recent], axis=0)
+        left = run.plan.minutes - run.seconds / 60
+        rate = run.step * run.plan.batch_size / max(run.seconds, 1e-9)
+        print(
+            f"step {run.step}  {run.seconds / 60:.1f} min, {left:.1f} left  "
+            f"{rate:.1f} images/s  lr {run.learning_rate():.1e}  "
+            f"loss {'/'.join(f'{v:.3f}' for v in losses)}  "
+            f"dice {'/'.join(f'{v:.3f}' for v in dices)}",
+            flush=True,
+        )
+        self.recent.clear()
+
+    def save(self, run: Pretrainer) -> None:
+        """Save weights and state, measure the moving average, write a line to the log."""
+        run.save()
+        line = {
+            "step": run.step,
+            "minutes": round(run.seconds / 60, 2),
+            "phantom_dice": click_dice(run.averaged_model, self.phantoms),
+            "real_dice": click_dice(run.averaged_model, self.real),
+        }
+        with (self.out / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        print(f"saved; validation {json.dumps(line)}", flush=True)
+
+
+def main() -> int:
+    """Run the command line."""
+    arguments = parse_arguments()
+    torch.manual_seed(arguments.seed)
+    plan = PretrainPlan(
+        minutes=arguments.minutes,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        threads=arguments.threads,
+        seed=arguments.seed,
+        bf16=not arguments.fp32,
+        mixture=Mixture(real_share=arguments.real_share),
+    )
+    try:
+        images = [image for folder in arguments.data for image in read_folder(folder)]
+        training, validation = split_by_patient(images, arguments.validation_share)
+        print(f"{len(training)} real images to train on, {len(validation)} held out", flush=True)
+        model = build_sam(ARCHITECTURES[arguments.architecture])
+        if arguments.start_from is not None:
+            from lib.networks import load_checkpoint
+
+            print(load_checkpoint(model, arguments.start_from).summary(), flush=True)
+        run = Pretrainer(model, training, plan, arguments.out)
+        if arguments.resume and run.resume():
+            print(f"resumed at step {run.step}", flush=True)
+        reporter = Reporter(arguments, validation)
+        try:
+            run.run(reporter)
+        except KeyboardInterrupt:
+            run.save()
+            print("interrupted; the state is saved, go on with --resume", file=sys.stderr)
+            return 130
+        reporter.save(run)
+    except Samed2dError as error:
+        print(f"pretrain: {error.message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Checks the repository: format, lint, shell scripts, types, tests. See --help.
+set -euo pipefail
+
+# shellcheck source=scripts/_environment.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/_environment.sh"
+
+readonly ORTHANC=/usr/sbin/Orthanc
+readonly DICOMWEB_PLUGIN=/usr/share/orthanc/plugins/libOrthancDicomWeb.so
+readonly CHROMIUM=/usr/bin/chromium
+
+usage() {
+    cat <<TEXT
+Usage: bash scripts/test.sh [--install-system] [PYTEST ARGUMENT ...]
+
+Checks format, lint, shell scripts and types, then runs the tests. Without arguments of its own pytest runs all
+tests, and the programs they need must be installed; nothing is skipped.
+
+  --install-system  install missing programs with apt-get (as root or through sudo)
+  PYTEST ARGUMENT   paths are relative to the root of the repository
+
+Environment: SAMED2D_VENV and PYTHON as for scripts/start.sh.
+
+Example: bash scripts/test.sh tests/imaging -k window
+TEXT
+}
+
+# Prints the Debian packages of the programs that are missing here.
+missing_packages() {
+    [[ -x $ORTHANC ]] || echo orthanc
+    [[ -e $DICOMWEB_PLUGIN ]] || echo orthanc-dicomweb
+    [[ -x $CHROMIUM ]] || echo chromium
+}
+
+install_system_packages() { # PACKAGE ...
+    local as_root=()
+    ((EUID == 0)) || as_root=(sudo)
+    say "installing with apt-get: $*"
+    ${as_root[@]+"${as_root[@]}"} apt-get update -qq
+    ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "$@" </dev/null
+    say "note: Debian starts the service orthanc where systemd runs; the tests do not need it:" \
+        "systemctl disable --now orthanc"
+}
+
+install_system=false
+pytest_arguments=()
+while (($#)); do
+    case $1 in
+        -h | --help)
+            usage
+            exit
+            ;;
+        --install-system) install_system=true ;;
+        *) pytest_arguments+=("$1") ;;
+    esac
+    shift
+done
+
+mapfile -t missing < <(missing_packages)
+if ((${#missing[@]})) && $install_system; then
+    install_system_packages "${missing[@]}"
+    mapfile -t missing < <(missing_packages)
+fi
+if ((${#missing[@]} && !${#pytest_arguments[@]})); then
+    fail "The tests need programs that are missing. Call this with --install-system, or:" \
+        "apt-get install ${missing[*]}"
+fi
+
+ensure_environment requirements-dev.lock
+cd -- "$ROOT"
+
+failed=()
+check() { # NAME COMMAND ...
+    local name=$1
+    shift
+    say "$name"
+    "$@" || failed+=("$name")
+}
+check format python -m ruff format --check .
+check lint python -m ruff check .
+check shell shellcheck --external-sources scripts/*.sh .ci/run
+check types python -m mypy
+check tests python -m pytest ${pytest_arguments[@]+"${pytest_arguments[@]}"}
+
+((!${#failed[@]})) || fail "failed: ${failed[*]}"

@@ -1,0 +1,1 @@
+"""Tests; ``tests/<layer>/test_<module>.py`` mirrors ``lib/<layer>/<module>.py``."""

@@ -1,0 +1,1 @@
+"""The OHIF viewer that MONAI Label serves, driven in a real browser."""

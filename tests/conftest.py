@@ -1,0 +1,42 @@
+"""Fixtures for all tests that need weights, a study or a running server."""
+
+import os
+
+# The host forgets every module named lib when it loads an app; without this a test that has
+# imported lib before would hold other classes than the app.
+os.environ["MONAI_LABEL_RELOAD_APP_LIB"] = "false"
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.server import RunningServer, start_server
+from tests.support.studies import write_random_weights, write_small_study
+
+
+@pytest.fixture(scope="session")
+def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weight file of an untrained samed2d_t: right in form, its masks mean nothing."""
+    return write_random_weights(tmp_path_factory.mktemp("weights") / "random.safetensors")
+
+
+@pytest.fixture(scope="session")
+def small_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of small images with awkward geometry; read only, tests that write use a copy."""
+    return write_small_study(tmp_path_factory.mktemp("study with a space"))
+
+
+@pytest.fixture(scope="session")
+def server(
+    random_weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    """One real server on a small study, shared by all tests that leave nothing behind."""
+    study = write_small_study(tmp_path_factory.mktemp("served study"))
+    conf = {
+        "architecture": "samed2d_t",
+        "checkpoint": str(random_weights),
+        "labels": "liver,left kidney,spleen",
+    }
+    with start_server(study, conf=conf) as running:
+        yield running

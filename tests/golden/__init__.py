@@ -1,0 +1,1 @@
+"""Numbers computed by the original implementations; see README.md beside this file."""

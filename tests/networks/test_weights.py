@@ -1,0 +1,50 @@
+"""Building a network by name, with and without weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib.networks import ARCHITECTURES, build_model, build_sam, installed_weights
+from lib.networks.checkpoint import save_weights
+
+
+def test_installed_weights_are_found_by_name(tmp_path: Path) -> None:
+    assert installed_weights("samed2d_t", tmp_path) is None
+    (tmp_path / "samed2d_t.safetensors").touch()
+    assert installed_weights("samed2d_t", tmp_path) == tmp_path / "samed2d_t.safetensors"
+
+
+def test_the_compact_model_ships_with_weights() -> None:
+    path = installed_weights("samed2d_t")
+    assert path is not None
+    assert path.stat().st_size <= 30 * 2**20
+
+
+def test_shipped_weights_are_taken_by_default() -> None:
+    torch.manual_seed(0)
+    first = build_model("samed2d_t").state_dict()
+    torch.manual_seed(1)
+    second = build_model("samed2d_t").state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_given_checkpoint_wins(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    random_model = build_sam(ARCHITECTURES["samed2d_t"])
+    save_weights(random_model, tmp_path / "w.safetensors")
+    model = build_model("samed2d_t", tmp_path / "w.safetensors")
+    assert torch.equal(
+        model.mask_decoder.iou_token.weight, random_model.mask_decoder.iou_token.weight
+    )
+    assert not model.training
+
+
+def test_without_weights_it_warns(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lib.networks.weights.installed_weights", lambda name: None)
+    build_model("samed2d_t")
+    assert "random" in caplog.text

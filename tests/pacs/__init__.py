@@ -1,0 +1,1 @@
+"""The server on top of a real PACS (Orthanc with its DICOMweb plugin)."""

@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pytest
+
+from lib.errors import OptionError
+from lib.networks import find_architecture
+from lib.options import AppOptions
+from lib.server import models
+from lib.server.models import ModelSpec, NetworkChoice, choose_network, read_models
+from tests.support.server import APP
+
+SPEC = ModelSpec("samed2d", "click", "Click.", 2, ("samed2d_h", "samed2d_b", "samed2d_t"))
+FILE = """
+name = "samed2d"
+kind = "click"
+description = "Click."
+dimension = 2
+architectures = ["samed2d_h", "samed2d_b", "samed2d_t"]
+"""
+
+
+@pytest.fixture
+def install(monkeypatch):
+    """Pretend that weights are installed for some architectures."""
+
+    def pretend(*names):
+        monkeypatch.setattr(models, "installed_weights", lambda n: Path(n) if n in names else None)
+
+    return pretend
+
+
+def test_read_model(tmp_path):
+    (tmp_path / "samed2d.toml").write_text(FILE)
+    (tmp_path / "notes.txt").write_text("no model")
+    assert read_models(tmp_path) == (SPEC,)
+
+
+def test_shipped_models_exist_and_name_real_networks():
+    specs = read_models(APP / "models")
+    assert "samed2d" in [spec.name for spec in specs]
+    assert all(find_architecture(name) for spec in specs for name in spec.architectures)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("kind =", "sort ="), "sort"),
+        (("dimension = 2", 'dimension = "2"'), "dimension"),
+        (('"samed2d_h"', '"samed2d_x"'), "samed2d_x"),
+        (('["samed2d_h", "samed2d_b", "samed2d_t"]', "[]"), "no architecture"),
+        (("name =", "name"), "samed2d.toml"),
+    ],
+)
+def test_broken_model_files_are_refused(tmp_path, change, complaint):
+    (tmp_path / "samed2d.toml").write_text(FILE.replace(*change))
+    with pytest.raises(OptionError, match=complaint):
+        read_models(tmp_path)
+
+
+def test_auto_takes_the_first_with_weights(install):
+    install("samed2d_b", "samed2d_t")
+    assert choose_network(SPEC, AppOptions()) == NetworkChoice("samed2d_b", Path("samed2d_b"))
+
+
+def test_auto_without_any_weights_takes_the_last_untrained(install):
+    install()
+    assert choose_network(SPEC, AppOptions()) == NetworkChoice("samed2d_t", None)
+
+
+def test_a_named_architecture_wins(install):
+    install("samed2d_b", "samed2d_t")
+    choice = choose_network(SPEC, AppOptions(architecture="samed2d_t"))
+    assert choice == NetworkChoice("samed2d_t", Path("samed2d_t"))
+
+
+def test_a_named_architecture_needs_weights(install):
+    install("samed2d_t")
+    with pytest.raises(OptionError, match=r"get_weights\.py samed2d_b"):
+        choose_network(SPEC, AppOptions(architecture="samed2d_b"))
+
+
+@pytest.mark.parametrize("name", ["samed2d_l", "resnet"])
+def test_an_architecture_of_another_model_or_of_none(name, install):
+    install("samed2d_l")
+    with pytest.raises(OptionError, match=name):
+        choose_network(SPEC, AppOptions(architecture=name))
+
+
+def test_a_checkpoint_replaces_the_installed_weights(install, tmp_path):
+    install("samed2d_b")
+    file = tmp_path / "own.safetensors"
+    file.touch()
+    choice = choose_network(SPEC, AppOptions(architecture="samed2d_t", checkpoint=file))
+    assert choice == NetworkChoice("samed2d_t", file)
+
+
+def test_a_checkpoint_that_is_no_file(tmp_path):
+    options = AppOptions(architecture="samed2d_t", checkpoint=tmp_path / "gone.safetensors")
+    with pytest.raises(OptionError, match=r"gone\.safetensors"):
+        choose_network(SPEC, options)
+
+
+def test_a_checkpoint_needs_an_architecture(tmp_path):
+    with pytest.raises(OptionError, match="--conf architecture"):
+        choose_network(SPEC, AppOptions(checkpoint=tmp_path / "x.safetensors"))

@@ -1,0 +1,50 @@
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from lib.server.sessions import SafeSessions
+
+
+@pytest.fixture
+def sessions(tmp_path):
+    return SafeSessions(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def session_id(sessions, tmp_path):
+    image = tmp_path / "ct.nii.gz"
+    image.write_bytes(b"image")
+    return sessions.add_session(str(image))[0]
+
+
+def test_an_own_session_is_found(sessions, session_id):
+    assert Path(sessions.get_session(session_id).image).read_bytes() == b"image"
+
+
+def test_a_folder_that_is_no_session_is_not(sessions, session_id, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    image = tmp_path / "secret.nii.gz"
+    image.touch()
+    (other / "meta.info").write_text(json.dumps({"image": str(image)}))
+    assert sessions.get_session("../other") is None
+
+
+def test_expired_sessions_go_others_stay(sessions, session_id, tmp_path):
+    second = tmp_path / "mr.nii.gz"
+    second.touch()
+    old, info = sessions.add_session(str(second))
+    info.last_access_ts = int(time.time()) - info.expiry - 10
+    sessions._write_meta_info(old, info)
+    assert sessions.remove_expired() == 1
+    assert sessions.get_session(old) is None
+    assert sessions.get_session(session_id) is not None
+
+
+def test_an_interrupted_upload_does_not_stop_the_clean_up(sessions, session_id):
+    # The host's version raises AttributeError here, and the server does not start.
+    (Path(sessions.store_path) / "8d3c0b66-aaaa-11ef-8000-0242ac120002").mkdir()
+    (Path(sessions.store_path) / "something else").mkdir()
+    assert sessions.remove_expired() == 0

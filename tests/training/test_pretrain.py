@@ -1,0 +1,105 @@
+"""Pretraining runs: the schedule, saving, resuming."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib.data.stream import Sample
+from lib.errors import Samed2dError
+from lib.networks import build_sam, load_checkpoint
+from lib.training.pretrain import Pretrainer, PretrainPlan, collate
+from tests.training.test_loop import SMALL, make_batch
+
+PLAN = PretrainPlan(minutes=1.0, batch_size=2, threads=1, bf16=False, learning_rate=1e-3)
+
+
+def make_run(out: Path) -> Pretrainer:
+    torch.manual_seed(0)
+    return Pretrainer(build_sam(SMALL), [], PLAN, out)
+
+
+def test_collate_lists_objects_of_each_image() -> None:
+    rng = np.random.default_rng(0)
+    samples = [
+        Sample(rng.integers(0, 255, (256, 256, 3), dtype=np.uint8), rng.random((n, 256, 256)) > 0.5)
+        for n in (1, 3)
+    ]
+    batch = collate(samples)
+    assert batch.images.shape == (2, 3, 256, 256)
+    assert batch.image_of.tolist() == [0, 1, 1, 1]
+    np.testing.assert_array_equal(batch.targets[2], samples[1].masks[1])
+    assert torch.equal(batch.images[1, 2], torch.from_numpy(samples[1].image[..., 2]).float())
+
+
+def test_learning_rate_warms_up_and_falls_to_zero(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    rates = []
+    for share in (0.0, 0.015, 0.03, 0.5, 1.0, 2.0):
+        run.seconds = 60 * PLAN.minutes * share
+        rates.append(run.learning_rate())
+    assert rates[0] < rates[1] < rates[2] == pytest.approx(PLAN.learning_rate)
+    assert rates[2] > rates[3] > rates[4] == pytest.approx(0.0)
+    assert rates[5] == pytest.approx(0.0)
+
+
+def test_saved_runs_go_on_where_they_stopped(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        run._train_step(make_batch(), rng)
+        run.step += 1
+    run.seconds = 12.0
+    run.save()
+    other = Pretrainer(build_sam(SMALL), [], PLAN, tmp_path)
+    assert other.resume()
+    assert (other.step, other.seconds) == (3, 12.0)
+    for left, right in ((run.model, other.model), (run.averaged_model, other.averaged_model)):
+        for name, value in left.state_dict().items():
+            assert torch.equal(value, right.state_dict()[name]), name
+    for one, two in ((run, np.random.default_rng(5)), (other, np.random.default_rng(5))):
+        one._train_step(make_batch(), two)
+    for left, right in zip(run.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_the_saved_weights_are_the_average(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run._train_step(make_batch(), np.random.default_rng(0))
+    run.save()
+    model = build_sam(SMALL)
+    load_checkpoint(model, tmp_path / "small.safetensors")
+    average = run.averaged_model.state_dict()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, average[name], rtol=1e-3, atol=1e-3)
+
+
+def test_nothing_to_resume(tmp_path: Path) -> None:
+    assert not make_run(tmp_path).resume()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    with torch.no_grad():
+        run.model.mask_decoder.iou_token.weight.fill_(float("nan"))
+    before = run.average.state_dict()["module.image_encoder.pos_embed"].clone()
+    with pytest.raises(Samed2dError, match="no number"):
+        run._train_step(make_batch(), np.random.default_rng(0))
+    assert torch.equal(run.average.state_dict()["module.image_encoder.pos_embed"], before)
+
+
+def test_a_short_run_from_phantoms_to_a_file(tmp_path: Path) -> None:
+    run = Pretrainer(
+        build_sam(SMALL),
+        [],
+        PretrainPlan(minutes=0.02, batch_size=2, threads=1, bf16=False),
+        tmp_path,
+    )
+    steps = []
+    run.run(lambda r, result: steps.append(r.step))
+    run.save()
+    assert steps == list(range(1, len(steps) + 1))
+    assert (tmp_path / "small.safetensors").is_file()
