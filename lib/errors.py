@@ -25,6 +25,10 @@ class Samed2dError(Exception):
         self.todo = todo
         super().__init__(self.message)
 
+    def __reduce__(self) -> tuple[type[Samed2dError], tuple[str, str, str]]:
+        """Pickle the three parts, so that an error crosses processes unchanged."""
+        return type(self), (self.got, self.allowed, self.todo)
+
     @property
     def message(self) -> str:
         """The error as one line of sentences: got, allowed, what to do."""

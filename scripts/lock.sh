@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Renews requirements.lock and requirements-dev.lock after a change of requirements*.txt.
 # Versions already in a lock file stay; delete a line there to let that package move.
+# Takes a minute or more and 5 GB in uv's cache: to learn what sam2 requires uv must build it,
+# with torch.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 source scripts/_environment.sh

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from lib.data.phantoms import make_phantom
+from lib.data.phantoms import PHANTOM_KINDS, make_phantom
 from lib.data.pool import LabelledImage, read_folder, split_by_patient
 from lib.data.stream import Mixture
 from lib.errors import Samed2dError
@@ -52,6 +52,12 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--real-share", type=float, default=0.4, help="how often a real image is drawn"
+    )
+    parser.add_argument(
+        "--kinds",
+        default="",
+        help="kinds of phantoms, separated by commas, instead of the usual mixture: "
+        + ", ".join(PHANTOM_KINDS),
     )
     parser.add_argument("--batch-size", type=int, default=defaults.batch_size)
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
@@ -140,7 +146,9 @@ def main() -> int:
         threads=arguments.threads,
         seed=arguments.seed,
         bf16=not arguments.fp32,
-        mixture=Mixture(real_share=arguments.real_share),
+        mixture=Mixture(
+            real_share=arguments.real_share, kinds=tuple(filter(None, arguments.kinds.split(",")))
+        ),
     )
     try:
         images = [image for folder in arguments.data for image in read_folder(folder)]

@@ -29,12 +29,15 @@ class Mixture:
         size: edge length of the images.
         real_share: how often a real image is drawn (0 where there are none).
         objects: at most so many objects of one image are kept.
+        kinds: of phantoms to draw from, alike; a name given twice weighs twice. Empty: the usual
+            mixture of `make_phantom`.
         augmentation: of real images.
     """
 
     size: int = 256
     real_share: float = 0.4
     objects: int = 4
+    kinds: tuple[str, ...] = ()
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -50,7 +53,8 @@ def sample_stream(
             real = choices[rng.integers(len(choices))]
             image, masks = augment(real.image, real.masks, mixture.size, rng, mixture.augmentation)
         else:
-            phantom = make_phantom(rng, mixture.size)
+            kind = mixture.kinds[rng.integers(len(mixture.kinds))] if mixture.kinds else None
+            phantom = make_phantom(rng, mixture.size, kind)
             image, masks = phantom.image, phantom.masks
         masks = _usable(masks)
         if len(masks):

@@ -50,8 +50,8 @@ def decode_frames(path: Path) -> Array:
 
 
 def _is_colour_jpeg(dataset: Dataset) -> bool:
-    syntax = dataset.file_meta.TransferSyntaxUID
-    return syntax == JPEGBaseline8Bit and int(dataset.get("SamplesPerPixel", 1)) == 3
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    return syntax == str(JPEGBaseline8Bit) and int(dataset.get("SamplesPerPixel", 1)) == 3
 
 
 def _decode_colour_jpeg(dataset: Dataset) -> Array:

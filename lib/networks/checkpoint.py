@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
@@ -146,7 +146,26 @@ def save_weights(
     }
     unfinished = path.with_name(path.name + ".part")
     save_file(tensors, unfinished, metadata=dict(metadata or {}))
+    # safetensors lets only the writer read it; a server often runs as another user.
+    unfinished.chmod(0o644)
     unfinished.replace(path)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The text pairs in the header of a safetensors file.
+
+    Raises:
+        CheckpointError: no such file, or a damaged one.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            got=f"{path.name}, whose header cannot be read ({error})",
+            allowed="a complete safetensors file",
+            todo="install it again with scripts/get_weights.py",
+        ) from error
 
 
 def sha256_of(path: Path) -> str:

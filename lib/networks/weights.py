@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from lib.networks.architectures import find_architecture
-from lib.networks.checkpoint import load_checkpoint
+from lib.networks.checkpoint import load_checkpoint, read_metadata
 from lib.networks.sam import AdapterSam, build_sam
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "apps" / "samed2d" / "weights"
@@ -19,6 +19,17 @@ def installed_weights(name: str, folder: Path = WEIGHTS_FOLDER) -> Path | None:
     """Path of the weight file installed for an architecture, or None."""
     path = folder / f"{name}.safetensors"
     return path if path.is_file() else None
+
+
+def is_ready_to_click(path: Path) -> bool:
+    """Whether installed weights segment medical images without further training.
+
+    Vanilla SAM's do not: `lib.networks.published` marks its files, whose adapters add nothing yet.
+
+    Raises:
+        CheckpointError: a damaged file.
+    """
+    return read_metadata(path).get("adapters") != "neutral"
 
 
 def build_model(name: str, checkpoint: str | Path | None = None) -> AdapterSam:

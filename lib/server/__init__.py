@@ -7,9 +7,12 @@
 `served_model`      weights and network, loaded on first use, shared by all requests
 `volumes`           image files -> volumes, cached; DICOM facts for images from a PACS
 `infer`             MONAI Label's InferTask: one click in, one label map out
+`infer_endpoint`    what ``POST /infer/{model}`` does between the HTTP form and the app
 `dispatch`          image id -> file, task, saved label: MONAI Label's ``infer`` done carefully
 `datastore`         DICOMweb images: fresh lists, no SEG among them, complete downloads
+`dicom_proxy`       OHIF's way to the PACS
 `sessions`          uploads of one user; an id that is no UUID is no session
+`error_answers`     every error becomes a status and a sentence; the stack stays in the log
 `host`              the settings and patches MONAI Label 0.8.5 needs, each with its reason
 ==================  ===========================================================================
 """

@@ -122,8 +122,8 @@ class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no
                 allowed="the image files of one series",
                 todo="open another series of the study",
             ) from error
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=image.parent) as part:
-            # Not renamed at once: the temporary folder may lie on another disk.
+        with _beside(image.parent) as part:
+            # Not renamed at once: the system's temporary folder may lie on another disk.
             shutil.move(made, Path(part, image.name))
             Path(part, image.name).replace(image)
         self.refresh()
@@ -179,7 +179,7 @@ class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no
                 return
             logger.warning("series %s was downloaded in part, it is downloaded again", uid)
             shutil.rmtree(folder)
-        with tempfile.TemporaryDirectory(prefix=".part-", dir=folder.parent) as part:
+        with _beside(folder.parent) as part:
             arriving = Path(part, uid)
             _ask(lambda: self._retrieve(study, uid, arriving))
             got = len(list(arriving.iterdir()))
@@ -204,6 +204,11 @@ class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no
         found = self._client.retrieve_series(study, uid, media_types=AS_STORED)
         for number, instance in enumerate(found):
             instance.save_as(folder / f"{number:05d}.dcm")
+
+
+def _beside(store: Path) -> tempfile.TemporaryDirectory[str]:
+    """A temporary folder on the disk of the store; not in it, where the host watches each file."""
+    return tempfile.TemporaryDirectory(prefix=".part-", dir=store.parent)
 
 
 class _LimitedAdapter(HTTPAdapter):

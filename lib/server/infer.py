@@ -27,7 +27,7 @@ import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from numpy.typing import NDArray
 
-from lib.imaging.segmentation import slice_to_volume, write_label
+from lib.imaging.segmentation import slice_to_volume, write_label, write_nrrd
 from lib.imaging.volume import Volume
 from lib.inference.segmenter import SegmentResult, SliceSegmenter
 from lib.options import INTENSITIES, AppOptions
@@ -187,7 +187,10 @@ def write_answer(mask: NDArray[np.bool_], volume: Volume, k: int, extension: str
     os.close(handle)
     path = Path(name)
     try:
-        write_label(path, labels, volume.affine)
+        if extension == ".nrrd":
+            write_nrrd(path, labels, volume.affine)
+        else:
+            write_label(path, labels, volume.affine)
     except BaseException:
         path.unlink(missing_ok=True)
         raise

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lib.errors import OptionError
 from lib.networks import find_architecture, installed_weights
+from lib.networks.weights import is_ready_to_click
 from lib.options import AppOptions
 
 logger = logging.getLogger(__name__)
@@ -63,9 +64,10 @@ def read_models(folder: Path) -> tuple[ModelSpec, ...]:
 def choose_network(spec: ModelSpec, options: AppOptions) -> NetworkChoice:
     """Decide which network serves a model, and with which weights.
 
-    "auto" takes the first architecture of the model's list whose weights are installed, and
-    falls back to the last of the list, untrained, where none are. A network that was asked for
-    by name must have weights: an untrained one would answer with noise.
+    "auto" takes the first architecture of the model's list with installed weights that know
+    medical images (vanilla SAM's do not), and falls back to the last of the list, untrained,
+    where there are none. A network that was asked for by name must have weights: an untrained
+    one would answer with noise.
 
     Raises:
         OptionError: an architecture that does not exist, is not this model's, or lacks weights;
@@ -84,7 +86,8 @@ def choose_network(spec: ModelSpec, options: AppOptions) -> NetworkChoice:
             )
         return NetworkChoice(options.architecture, weights)
     for name in spec.architectures:
-        if (weights := installed_weights(name)) is not None:
+        weights = installed_weights(name)
+        if weights is not None and is_ready_to_click(weights):
             return NetworkChoice(name, weights)
     logger.warning("no weights installed for %s: it answers with noise", spec.name)
     return NetworkChoice(spec.architectures[-1], None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 import numpy as np
+import pytest
 
 from lib.data.pool import LabelledImage
 from lib.data.stream import Mixture, sample_stream
@@ -47,3 +48,14 @@ def test_patients_are_drawn_alike_whatever_their_number_of_images() -> None:
     samples = take(60, 0, images, real_share=1.0, augmentation=quiet)
     rare = sum(int(sample.image.max()) == 200 for sample in samples)
     assert 15 <= rare <= 45
+
+
+def test_chosen_kinds_only() -> None:
+    from lib.errors import OptionError
+
+    dermoscopy = take(3, 0, [], kinds=("dermoscopy",))
+    assert all((s.image[..., 0] != s.image[..., 2]).any() for s in dermoscopy)
+    grey = take(3, 0, [], kinds=("ct_abdomen", "mr_brain"))
+    assert all((s.image[..., 0] == s.image[..., 2]).all() for s in grey)
+    with pytest.raises(OptionError):
+        take(1, 0, [], kinds=("sculpture",))

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from lib.errors import ImageError, PromptError
+from lib.imaging.geometry import Frame, resize_image
+from lib.imaging.intensity import normalise_slice
 from lib.inference import Prediction, Predictor
-from lib.inference.predictor import mask_prompt
+from lib.inference.predictor import mask_prompt, prompt_tensors
 from lib.prompts import Prompt
 from tests.support import golden
 
@@ -52,21 +54,49 @@ def test_answers_equal_the_original(predictor: Predictor, case: str, mode: str) 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_prompt_tokens_equal_the_original(predictor: Predictor, case: str) -> None:
-    from lib.imaging.geometry import Frame
-    from lib.inference.predictor import prompt_tensors
+def test_prompts_in_network_coordinates_equal_the_original(case: str) -> None:
+    prompts = prompt_tensors([golden_prompt(IO, case)], Frame(197, 301))
+    for name, tensor in (("coords_256", prompts.points), ("box_256", prompts.boxes)):
+        key = f"{case}.{name}"
+        assert (key in IO) == (tensor is not None)
+        if tensor is not None:
+            reference = IO[key].reshape(tensor.shape)
+            assert golden.relative_error(tensor, reference) <= 1e-5
 
+
+@pytest.mark.parametrize("case", CASES)
+def test_prompt_embeddings_equal_the_original(predictor: Predictor, case: str) -> None:
     prompts = prompt_tensors([golden_prompt(IO, case)], Frame(197, 301))
     points = None if prompts.points is None else (prompts.points, prompts.labels)
-    sparse, _ = predictor.model.prompt_encoder(points, prompts.boxes, prompts.masks)
+    sparse, dense = predictor.model.prompt_encoder(points, prompts.boxes, prompts.masks)
     assert golden.relative_error(sparse.detach(), IO[f"{case}.sparse"]) <= 1e-4
+    reference = IO[f"{case}.dense_mean"]  # averaged over space where no mask prompt was given
+    dense = dense.detach() if reference.ndim == 4 else dense.detach().mean(dim=(2, 3))
+    assert golden.relative_error(dense, reference) <= 1e-4
 
 
-def test_embedding_equals_the_original() -> None:
-    from lib.imaging.intensity import normalise_slice
+@pytest.mark.parametrize("mode", ["mm", "single"])
+@pytest.mark.parametrize("case", CASES)
+def test_all_candidates_equal_the_original(predictor: Predictor, case: str, mode: str) -> None:
+    prompts = prompt_tensors([golden_prompt(IO, case, mode)], Frame(197, 301))
+    features = torch.from_numpy(IO["features"])
+    with torch.inference_mode():
+        logits, iou = predictor.model.decode(features, prompts, multimask=mode == "mm")
+    assert golden.relative_error(logits, IO[f"{case}.{mode}.raw_low_res"]) <= 1e-4
+    assert golden.relative_error(iou, IO[f"{case}.{mode}.raw_iou"]) <= 1e-4
 
-    embedding = Predictor(golden.tiny_model()).encode(normalise_slice(IO["image"]))
-    assert golden.relative_error(embedding.tensor, IO["features"]) <= 1e-4
+
+def test_network_input_equals_the_original() -> None:
+    pixels = resize_image(normalise_slice(IO["image"]), 256, mode="nearest")
+    images = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
+    normalised = golden.tiny_model().normalise(images)
+    assert golden.relative_error(normalised, IO["net_input"]) <= 1e-5
+
+
+@pytest.mark.parametrize("arrays", [IO, SMALL], ids=["io", "smallimg"])
+def test_embedding_equals_the_original(arrays: dict[str, np.ndarray]) -> None:
+    embedding = Predictor(golden.tiny_model()).encode(normalise_slice(arrays["image"]))
+    assert golden.relative_error(embedding.tensor, arrays["features"]) <= 1e-4
 
 
 def test_several_boxes_are_rows_of_one_batch(predictor: Predictor) -> None:
@@ -84,6 +114,7 @@ def test_a_small_image_is_stretched_as_by_the_original() -> None:
     points = SMALL["point_coords"].reshape(-1, 2)
     answer = predictor.predict(Prompt(points=points, labels=(1,) * len(points)))
     assert golden.relative_error(answer.low_res, SMALL["low_res"]) <= 1e-4
+    assert answer.iou == pytest.approx(float(SMALL["iou"].ravel()[0]), abs=1e-4)
     reference = SMALL["masks_logits"].reshape(answer.logits.shape)
     assert golden.relative_error(answer.logits, reference) <= 1e-4
 

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from lib.errors import CheckpointError
 from lib.networks import ARCHITECTURES, build_model, build_sam, installed_weights
 from lib.networks.checkpoint import save_weights
+from lib.networks.weights import is_ready_to_click
+from tests.support import golden
 
 
 def test_installed_weights_are_found_by_name(tmp_path: Path) -> None:
@@ -48,3 +51,25 @@ def test_without_weights_it_warns(
     monkeypatch.setattr("lib.networks.weights.installed_weights", lambda name: None)
     build_model("samed2d_t")
     assert "random" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("metadata", "ready"),
+    [({}, True), ({"adapters": "trained"}, True), ({"adapters": "neutral"}, False)],
+)
+def test_weights_without_trained_adapters_are_not_ready(
+    metadata: dict[str, str], ready: bool, tmp_path: Path
+) -> None:
+    save_weights(golden.tiny_model(), tmp_path / "w.safetensors", metadata=metadata)
+    assert is_ready_to_click(tmp_path / "w.safetensors") is ready
+
+
+def test_readiness_of_a_damaged_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"\x01")
+    with pytest.raises(CheckpointError, match="header"):
+        is_ready_to_click(tmp_path / "w.safetensors")
+
+
+def test_weight_files_can_be_read_by_others(tmp_path: Path) -> None:
+    save_weights(golden.tiny_model(), tmp_path / "w.safetensors")
+    assert (tmp_path / "w.safetensors").stat().st_mode & 0o044 == 0o044

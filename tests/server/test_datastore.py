@@ -92,7 +92,7 @@ class FakePacs:
         self._ask("instances")
         return [{} for _ in self.slices] if series == CT else [{}]
 
-    def retrieve_series(self, study, series):
+    def retrieve_series(self, study, series, media_types=None):
         self._ask("retrieve")
         return self.sent
 
@@ -118,7 +118,8 @@ def store(pacs, tmp_path, monkeypatch):
 
 def stored(store):
     """Names in the cache folder that belong to images."""
-    names = (path.name for path in Path(store._datastore.image_path()).iterdir())
+    folder = Path(store._datastore.image_path()).resolve()
+    names = (path.name for path in (*folder.iterdir(), *folder.parent.iterdir()))
     return sorted(name for name in names if name.startswith((STUDY, ".part")))
 
 

@@ -23,8 +23,9 @@ architectures = ["samed2d_h", "samed2d_b", "samed2d_t"]
 def install(monkeypatch):
     """Pretend that weights are installed for some architectures."""
 
-    def pretend(*names):
+    def pretend(*names, untrained=()):
         monkeypatch.setattr(models, "installed_weights", lambda n: Path(n) if n in names else None)
+        monkeypatch.setattr(models, "is_ready_to_click", lambda path: path.name not in untrained)
 
     return pretend
 
@@ -60,6 +61,13 @@ def test_broken_model_files_are_refused(tmp_path, change, complaint):
 def test_auto_takes_the_first_with_weights(install):
     install("samed2d_b", "samed2d_t")
     assert choose_network(SPEC, AppOptions()) == NetworkChoice("samed2d_b", Path("samed2d_b"))
+
+
+def test_auto_passes_over_weights_that_must_be_trained_first(install):
+    install("samed2d_b", "samed2d_t", untrained=("samed2d_b",))
+    assert choose_network(SPEC, AppOptions()) == NetworkChoice("samed2d_t", Path("samed2d_t"))
+    named = choose_network(SPEC, AppOptions(architecture="samed2d_b"))
+    assert named == NetworkChoice("samed2d_b", Path("samed2d_b"))
 
 
 def test_auto_without_any_weights_takes_the_last_untrained(install):

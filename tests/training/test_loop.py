@@ -68,6 +68,12 @@ def test_every_kind_of_prompt_embedding_and_the_mask_path_are_trained() -> None:
     model = make_model()
     for seed in range(6):
         run(model, seed=seed, corrections=2)
+        # Masks the other way round: what was missed is now covered wrongly, so that clicks
+        # inside and outside of the objects both occur.
+        with torch.no_grad():
+            for head in model.mask_decoder.output_hypernetworks_mlps:
+                head.layers[-1].weight.neg_()
+                head.layers[-1].bias.neg_()
     untouched = [
         name
         for name, p in model.named_parameters()

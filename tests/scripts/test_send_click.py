@@ -20,7 +20,7 @@ from requests_toolbelt import MultipartEncoder
 from tests.support.organs import CT_NAME, SAMPLE_DATA, organ_click, organ_mask
 from tests.support.server import REPOSITORY, RunningServer, free_port, start_server
 
-SCRIPT = REPOSITORY / "scripts" / "click.py"
+SCRIPT = REPOSITORY / "scripts" / "send_click.py"
 SHAPE = (20, 16, 5)
 CLICK = (10, 8, 2)
 

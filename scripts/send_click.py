@@ -2,9 +2,9 @@
 """Send one click (or box) to a running server, as a viewer would, and say what came back.
 
 Examples:
-  click.py --image phantom_abdomen_ct --point 69,81,18
-  click.py --server http://host:8000 --image 1.2.840.1 --point 160,230,9 --background 30,40,9
-  click.py --image phantom_abdomen_ct --box 40,60,110,120 --slice 18 --out mask.nrrd
+  send_click.py --image phantom_abdomen_ct --point 69,81,18
+  send_click.py --server http://host:8000 --image 1.2.840.1 --point 160,230,9 --background 30,40,9
+  send_click.py --image phantom_abdomen_ct --box 40,60,110,120 --slice 18 --out mask.nrrd
 """
 
 from __future__ import annotations

@@ -1,0 +1,93 @@
+"""The newcomer's first clicks: the shipped network on the shipped study, through real HTTP."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import nrrd
+import numpy as np
+import pytest
+import requests
+
+from lib.imaging.segmentation import read_label
+from lib.training.metrics import dice
+from tests.support.organs import SAMPLE_DATA, organ_click
+from tests.support.server import RunningServer, start_server
+
+REQUIRED_MEAN_DICE = 0.80
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """The app as a newcomer starts it: shipped weights, no options; the study is a copy."""
+    folder = tmp_path_factory.mktemp("studies")
+    for image in (SAMPLE_DATA / "studies").glob("phantom_*"):
+        (folder / image.name).write_bytes(image.read_bytes())
+    with start_server(folder) as running:
+        yield running
+
+
+def organs() -> list[tuple[str, str, int]]:
+    """(image, organ, value) of everything that is labelled in the sample study."""
+    table = json.loads((SAMPLE_DATA / "labels" / "labels.json").read_text())
+    return [
+        (image, name, int(value)) for image, names in table.items() for value, name in names.items()
+    ]
+
+
+def organ_mask(image: str, value: int) -> np.ndarray:
+    """One organ as (I, J, K) bool."""
+    path = next((SAMPLE_DATA / "labels").glob(f"{image}.*"))
+    if path.suffix == ".png":
+        from PIL import Image
+
+        return (np.asarray(Image.open(path)).T == value)[:, :, None]
+    return read_label(path)[0] == value
+
+
+def click(server: RunningServer, image: str, voxel: tuple[int, int, int]) -> np.ndarray:
+    """Click as OHIF does; the label map (I, J, K) that comes back."""
+    body = {"foreground": [list(voxel)], "background": [], "result_extension": ".nrrd"}
+    answer = requests.post(
+        f"{server.url}/infer/samed2d",
+        params={"image": image, "output": "image"},
+        files={"params": (None, json.dumps(body))},
+        timeout=120,
+    )
+    assert answer.status_code == 200, answer.text
+    file = io.BytesIO(answer.content)
+    header = nrrd.read_header(file)
+    return nrrd.read_data(header, file)
+
+
+def test_one_click_in_each_organ_finds_it(server: RunningServer) -> None:
+    scores = {}
+    for image, organ, value in organs():
+        target = organ_mask(image, value)
+        voxel = organ_click(target)
+        answer = click(server, image, voxel)
+        assert answer.shape == target.shape
+        k = voxel[2]
+        assert not np.delete(answer, k, axis=2).any(), f"{organ}: voxels on other slices"
+        assert answer[voxel], f"{organ}: the click is not inside the mask"
+        scores[f"{image} {organ}"] = dice(answer[:, :, k], target[:, :, k])
+    table = "\n".join(f"{score:.3f} {name}" for name, score in scores.items())
+    print(table)
+    assert len(scores) >= 15
+    assert np.mean(list(scores.values())) >= REQUIRED_MEAN_DICE, table
+
+
+def test_info_says_which_weights_answer(server: RunningServer) -> None:
+    from lib.networks.checkpoint import sha256_of
+    from lib.networks.weights import WEIGHTS_FOLDER
+
+    model = server.info()["models"]["samed2d"]
+    version = sha256_of(Path(WEIGHTS_FOLDER) / "samed2d_t.safetensors")[:12]
+    assert model["architecture"] == "samed2d_t"
+    assert model["model_version"] == f"samed2d_t-{version}"
+    assert "samed2d_t.safetensors" in model["description"]

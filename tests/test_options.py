@@ -1,0 +1,165 @@
+"""Options from --conf and the environment: parsed once, typed, never silently wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.errors import OptionError
+from lib.options import (
+    DEVICES,
+    ENVIRONMENT_OF_SCRIPTS,
+    INTENSITIES,
+    AppOptions,
+    describe_options,
+    known_options,
+    parse_options,
+)
+
+VALUES = {
+    "labels": ("liver, left kidney,spleen", ("liver", "left kidney", "spleen")),
+    "architecture": (" samed2d_b ", "samed2d_b"),
+    "checkpoint": ("/weights/own file.pth", Path("/weights/own file.pth")),
+    "device": ("cpu", "cpu"),
+    "intensity": ("lung", "lung"),
+    "embedding_cache_mb": ("64", 64),
+    "volume_cache_mb": ("128", 128),
+    "max_voxels": ("1000000", 1_000_000),
+}
+"""Option -> what a user writes, what it becomes."""
+
+WRONG = {
+    "labels": ("", " , ,", "liver,liver", "liver, liver"),
+    "architecture": ("", "  "),
+    "device": ("", "gpu", "CPU", "cuda:x"),
+    "intensity": ("", "softtissue", "Lung"),
+    "embedding_cache_mb": ("", "0", "-1", "1.5", "many", "1e3", "inf"),
+    "volume_cache_mb": ("0", "none"),
+    "max_voxels": ("0", "-5", "10^9"),
+}
+
+
+def test_defaults() -> None:
+    assert parse_options({}, {}) == AppOptions()
+    assert parse_options(None, {}) == AppOptions()
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_value_from_conf(name: str) -> None:
+    text, value = VALUES[name]
+    options = parse_options({name: text}, {})
+    assert getattr(options, name) == value
+    assert options == dataclasses.replace(AppOptions(), **{name: value})
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_value_from_the_environment(name: str) -> None:
+    text, value = VALUES[name]
+    assert getattr(parse_options({}, {f"SAMED2D_{name.upper()}": text}), name) == value
+
+
+def test_every_option_is_tried_here() -> None:
+    assert set(VALUES) == set(known_options())
+
+
+def test_conf_wins_over_the_environment() -> None:
+    options = parse_options({"labels": "liver"}, {"SAMED2D_LABELS": "a", "SAMED2D_DEVICE": "cpu"})
+    assert options.labels == ("liver",)
+    assert options.device == "cpu"
+
+
+def test_process_environment_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAMED2D_LABELS", "from the shell")
+    assert parse_options().labels == ("from the shell",)
+
+
+def test_other_variables_are_not_ours() -> None:
+    environment = {"PATH": "/bin", "MONAI_LABEL_STUDIES": "x", "samed2d_labels": "lower case"}
+    assert parse_options({}, environment) == AppOptions()
+
+
+def test_variables_of_the_scripts_are_no_options() -> None:
+    environment = dict.fromkeys(ENVIRONMENT_OF_SCRIPTS, "/somewhere")
+    assert parse_options({}, environment) == AppOptions()
+    assert "SAMED2D_VENV" in ENVIRONMENT_OF_SCRIPTS
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(name, text) for name, texts in WRONG.items() for text in texts]
+)
+def test_wrong_value(name: str, text: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        parse_options({name: text}, {})
+    assert f"option {name} = {text!r}" in caught.value.got
+    assert caught.value.allowed
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize(("name", "words"), [("device", DEVICES), ("intensity", INTENSITIES)])
+def test_wrong_word_is_answered_with_the_right_ones(name: str, words: tuple[str, ...]) -> None:
+    with pytest.raises(OptionError) as caught:
+        parse_options({name: "nonsense"}, {})
+    assert all(word in caught.value.allowed for word in words)
+
+
+@pytest.mark.parametrize(
+    ("conf", "environment"),
+    [({"lables": "liver"}, {}), ({}, {"SAMED2D_LABLES": "liver"}), ({"LABLES": "x"}, {})],
+)
+def test_unknown_option(conf: dict[str, str], environment: dict[str, str]) -> None:
+    with pytest.raises(OptionError) as caught:
+        parse_options(conf, environment)
+    assert "lables" in caught.value.got.lower()
+    assert all(name in caught.value.allowed for name in known_options())
+
+
+def test_all_unknown_options_are_named_at_once() -> None:
+    with pytest.raises(OptionError, match="'one', 'two'"):
+        parse_options({"two": "2", "one": "1"}, {})
+
+
+def test_empty_checkpoint_is_none_and_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert parse_options({"checkpoint": " "}, {}).checkpoint is None
+    assert parse_options({"checkpoint": "~/w.pth"}, {}).checkpoint == Path("/home/me/w.pth")
+
+
+def test_options_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        AppOptions().device = "cpu"  # type: ignore[misc]
+
+
+def test_description_is_complete_and_its_defaults_parse() -> None:
+    rows = describe_options()
+    assert tuple(name for name, _, _ in rows) == known_options()
+    assert all(text for _, _, text in rows)
+    assert parse_options({name: default for name, default, _ in rows}, {}) == AppOptions()
+
+
+NAMES = st.lists(
+    st.text(st.characters(exclude_characters=","), min_size=1).map(str.strip).filter(bool),
+    min_size=1,
+    max_size=8,
+    unique=True,
+)
+
+
+@given(NAMES)
+def test_any_label_names_survive(names: list[str]) -> None:
+    assert parse_options({"labels": " , ".join(names)}, {}).labels == tuple(names)
+
+
+@given(st.text())
+def test_any_text_is_a_value_or_an_option_error(text: str) -> None:
+    for name in known_options():
+        if name == "checkpoint":
+            continue  # every text is a path; whether it exists is asked when it is loaded
+        try:
+            value = getattr(parse_options({name: text}, {}), name)
+        except OptionError:
+            continue
+        assert value
