@@ -65,7 +65,9 @@ def _decode_colour_jpeg(dataset: Dataset) -> Array:
     frames = [np.asarray(Image.open(io.BytesIO(stream)).convert("RGB")) for stream in streams]
     if len(frames) != count:
         raise ValueError(f"{len(frames)} frames instead of {count}")
-    return np.stack(frames).reshape(count, int(dataset.Rows), int(dataset.Columns), 3)
+    shape = (count, int(dataset.Rows), int(dataset.Columns), 3)
+    rgb: Array = np.stack(frames).reshape(shape)
+    return rgb
 
 
 def rescale(frame: Array, plane: Plane, dtype: np.dtype[np.generic]) -> Array:
