@@ -130,7 +130,7 @@ class Predictor:
 
         Args:
             prompt: points, box and mask in pixels of the image.
-            multimask: let the network propose three masks and take the one it rates best.
+            multimask: let the network propose several masks and take the one it rates best.
 
         Raises:
             PromptError: the prompt does not lie on the image, or no image was set.
@@ -172,7 +172,11 @@ class Predictor:
         tensors = prompt_tensors(
             prompts, Frame(embedding.height, embedding.width, self.model.config.image_size)
         )
-        logits, iou = self.model.decode(embedding.tensor, _to(tensors, self.device), multimask)
+        tensors = _to(tensors, self.device)
+        if multimask and self.model.config.rate_all_masks:
+            logits, iou = self.model.decode_all(embedding.tensor, tensors)
+        else:
+            logits, iou = self.model.decode(embedding.tensor, tensors, multimask)
         low_res, best_iou = choose_best(logits, iou)
         # Two bilinear steps, as SAM-Med2D does: to the network's frame, then to the image.
         size = self.model.config.image_size

@@ -28,6 +28,8 @@ class Architecture:
         prompt_dim: channels of the embedding (B, prompt_dim, 16, 16) and of prompt tokens.
         decoder_depth, decoder_heads, decoder_mlp_dim: two-way transformer of the mask decoder.
         iou_hidden_dim: width of the head that predicts the IoU.
+        rate_all_masks: let the decoder's single answer compete with its three candidates for the
+            best predicted IoU; the published networks choose among the three.
         resize: how an image is brought to ``image_size``: "nearest" as the published recipe
             does, "area" (antialiased) in ours.
         intensity: how native intensities become 8 bit unless the caller says otherwise;
@@ -50,6 +52,7 @@ class Architecture:
     iou_hidden_dim: int = 256
     mask_channels: int = 16
     multimask_outputs: int = 3
+    rate_all_masks: bool = False
     resize: Literal["nearest", "area"] = "nearest"
     intensity: str = "auto"
 
@@ -80,6 +83,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             prompt_dim=128,
             decoder_mlp_dim=512,
             iou_hidden_dim=128,
+            rate_all_masks=True,
             resize="area",
         ),
     )

@@ -88,6 +88,22 @@ class AdapterSam(nn.Module):
         Returns:
             Logits (R, 3 or 1, 4h, 4w) and predicted IoU (R, 3 or 1).
         """
+        logits, iou = self.decode_all(embeddings, prompts)
+        kept = slice(1, None) if multimask else slice(0, 1)
+        return logits[:, kept], iou[:, kept]
+
+    def decode_all(
+        self, embeddings: torch.Tensor, prompts: PromptTensors
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """All four masks of the decoder: SAM's single answer first, then the three candidates.
+
+        Args:
+            embeddings: as for `decode`.
+            prompts: as for `decode`.
+
+        Returns:
+            Logits (R, 4, 4h, 4w) and predicted IoU (R, 4).
+        """
         points = None if prompts.points is None else (prompts.points, prompts.labels)
         sparse, dense = self.prompt_encoder(points, prompts.boxes, prompts.masks)
         if embeddings.shape[0] != 1:
@@ -95,12 +111,11 @@ class AdapterSam(nn.Module):
             # the term it adds to the image instead: 0 + (image + prompt), the same sum.
             dense = embeddings + dense
             embeddings = torch.zeros_like(embeddings[:1])
-        logits, iou = self.mask_decoder(
+        logits, iou = self.mask_decoder.predict_masks(
             image_embeddings=embeddings,
             image_pe=self.prompt_encoder.get_dense_pe(),
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
-            multimask_output=multimask,
         )
         return logits, iou
 

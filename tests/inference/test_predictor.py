@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -207,3 +209,18 @@ def test_a_mask_of_the_image_becomes_a_low_resolution_prompt() -> None:
     assert prompt.shape == (1, 64, 64)
     assert prompt[0, :32, :32].min() == 1
     assert prompt[0, 32:].max() == prompt[0, :, 32:].max() == 0
+
+
+def test_all_masks_compete_where_the_architecture_says_so() -> None:
+    model = golden.tiny_model()
+    model.config = dataclasses.replace(golden.TINY, rate_all_masks=True)
+    # The network is sure of its single answer, so that this one must win.
+    with torch.no_grad():
+        model.mask_decoder.iou_prediction_head.layers[-1].bias[0] += 10
+    predictor = Predictor(model)
+    predictor.set_image(IO["image"])
+    prompt = Prompt(points=((20, 30),), labels=(1,))
+    rated, single = predictor.predict(prompt), predictor.predict(prompt, multimask=False)
+    np.testing.assert_array_equal(rated.logits, single.logits)
+    model.config = golden.TINY
+    assert not np.array_equal(predictor.predict(prompt).logits, single.logits)
