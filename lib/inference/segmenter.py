@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from lib.imaging.intensity import normalise_slice
 from lib.inference.cache import ByteBoundedCache
+from lib.inference.chain import predict_chain
 from lib.inference.predictor import Embedding, Prediction, Predictor
 from lib.prompts.prompt import Prompt
 
@@ -98,7 +99,7 @@ class SliceSegmenter:
                 self._embeddings.put(key, embedding, embedding.nbytes)
             encoded = time.perf_counter()
             self.predictor.set_embedding(embedding)
-            prediction = self.predictor.predict(prompt, multimask)
+            prediction = predict_chain(self.predictor, prompt, multimask)
         decoded = time.perf_counter()
         timings = Timings(prepared - started, encoded - prepared, decoded - encoded)
         return SegmentResult(prediction, timings, cached)
