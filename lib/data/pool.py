@@ -146,6 +146,13 @@ def split_components(
     return np.array(found, dtype=bool).reshape(-1, *masks.shape[1:]), tuple(kept)
 
 
+def usable_masks(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Those of the masks (N, H, W) that are neither too small to click on nor all the image."""
+    share = masks.mean(axis=(1, 2))
+    usable: NDArray[np.bool_] = masks[(share >= MIN_AREA_SHARE) & (share <= MAX_AREA_SHARE)]
+    return usable
+
+
 def split_by_patient(
     images: list[LabelledImage], share: float, salt: str = "samed2d"
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lib.data.augment import Augmentation, augment
 from lib.data.phantoms import make_phantom
-from lib.data.pool import MAX_AREA_SHARE, MIN_AREA_SHARE, LabelledImage
+from lib.data.pool import LabelledImage, usable_masks
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,10 @@ def sample_stream(
             kind = mixture.kinds[rng.integers(len(mixture.kinds))] if mixture.kinds else None
             phantom = make_phantom(rng, mixture.size, kind)
             image, masks = phantom.image, phantom.masks
-        masks = _usable(masks)
+        masks = usable_masks(masks)
         if len(masks):
             keep = rng.permutation(len(masks))[: mixture.objects]
             yield Sample(_three_channels(image), masks[keep])
-
-
-def _usable(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Masks whose area is neither too small to click on nor nearly the whole image."""
-    share = masks.mean(axis=(1, 2))
-    usable: NDArray[np.bool_] = masks[(share >= MIN_AREA_SHARE) & (share <= MAX_AREA_SHARE)]
-    return usable
 
 
 def _three_channels(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lib.data.pool import MAX_AREA_SHARE, MIN_AREA_SHARE, LabelledImage
+from lib.data.pool import LabelledImage, usable_masks
 from lib.inference.predictor import Predictor
 from lib.networks.sam import AdapterSam
 from lib.prompts.prompt import Prompt
@@ -27,8 +27,7 @@ def click_dice(
     rng = np.random.default_rng(0)  # never drawn from: random_share is 0
     scores: list[list[float]] = []
     for image in images:
-        share = image.masks.mean(axis=(1, 2))
-        targets = image.masks[(share >= MIN_AREA_SHARE) & (share <= MAX_AREA_SHARE)]
+        targets = usable_masks(image.masks)
         if not len(targets):
             continue
         predictor.set_image(image.image)

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 import requests
 
-from lib.imaging.segmentation import read_label
 from lib.training.metrics import dice
-from tests.support.organs import SAMPLE_DATA, organ_click
+from tests.support.organs import SAMPLE_DATA, image_names, organ_click, organ_mask, organ_names
 from tests.support.server import RunningServer, start_server
 
 REQUIRED_MEAN_DICE = 0.80
@@ -32,22 +31,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         yield running
 
 
-def organs() -> list[tuple[str, str, int]]:
-    """(image, organ, value) of everything that is labelled in the sample study."""
-    table = json.loads((SAMPLE_DATA / "labels" / "labels.json").read_text())
-    return [
-        (image, name, int(value)) for image, names in table.items() for value, name in names.items()
-    ]
-
-
-def organ_mask(image: str, value: int) -> np.ndarray:
-    """One organ as (I, J, K) bool."""
-    path = next((SAMPLE_DATA / "labels").glob(f"{image}.*"))
-    if path.suffix == ".png":
-        from PIL import Image
-
-        return (np.asarray(Image.open(path)).T == value)[:, :, None]
-    return read_label(path)[0] == value
+def organs() -> list[tuple[str, str]]:
+    """(image, organ) of everything that is labelled in the sample study."""
+    return [(image, organ) for image in image_names() for organ in organ_names(image)]
 
 
 def click(server: RunningServer, image: str, voxel: tuple[int, int, int]) -> np.ndarray:
@@ -67,8 +53,8 @@ def click(server: RunningServer, image: str, voxel: tuple[int, int, int]) -> np.
 
 def test_one_click_in_each_organ_finds_it(server: RunningServer) -> None:
     scores = {}
-    for image, organ, value in organs():
-        target = organ_mask(image, value)
+    for image, organ in organs():
+        target = organ_mask(organ, image)
         voxel = organ_click(target)
         answer = click(server, image, voxel)
         assert answer.shape == target.shape

@@ -8,6 +8,7 @@ from functools import cache
 import nibabel as nib
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from scipy import ndimage
 
 from tests.support.server import REPOSITORY
@@ -25,11 +26,18 @@ def organ_names(image: str = CT_NAME) -> list[str]:
     return list(_table()[image].values())
 
 
+def image_names() -> list[str]:
+    """Names of the labelled images of the sample study."""
+    return list(_table())
+
+
 def organ_mask(organ: str, image: str = CT_NAME) -> Mask:
     """One organ as (I, J, K) in the voxel grid of the image; the CT's files share one grid."""
     value = {name: int(text) for text, name in _table()[image].items()}[organ]
-    labels = nib.load(SAMPLE_DATA / "labels" / f"{image}.nii.gz")
-    return np.asarray(labels.dataobj) == value
+    path = next((SAMPLE_DATA / "labels").glob(f"{image}.*"))
+    if path.suffix == ".png":
+        return (np.asarray(Image.open(path)).T == value)[:, :, None]
+    return np.asarray(nib.load(path).dataobj) == value
 
 
 def organ_click(mask: Mask) -> Voxel:
