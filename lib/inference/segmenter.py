@@ -1,36 +1,30 @@
 """One network shared by all requests: an image is encoded once, whoever clicks on it.
 
-Concurrency contract:
-
-* Shared: the predictor (one network, one current image) and the cache of embeddings.
-* ``_lock`` guards the predictor. It is held while a slice is encoded and while prompts are
-  decoded, so requests to one network run one after the other; results do not depend on their
-  order, because the embedding is set anew for each request under the same lock.
-* The cache has a lock of its own, taken for single look-ups only and always inside ``_lock``.
+Concurrency contract: embeddings and chains are kept in caches with locks of their own, keyed by
+content, so no request can change what another one gets. The arithmetic runs on one
+`PriorityWorker`, which belongs to this object; `segment` waits for it from any thread.
 """
 
 from __future__ import annotations
 
-import hashlib
-import threading
 import time
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lib.imaging.intensity import normalise_slice
-from lib.inference.cache import ByteBoundedCache
-from lib.inference.chain import predict_chain
-from lib.inference.predictor import Embedding, Prediction, Predictor
+from lib.inference.chain import ChainDecoder
+from lib.inference.decoder import PromptDecoder
+from lib.inference.embedder import SliceEmbedder
+from lib.inference.predictor import Prediction
+from lib.inference.view import SliceView
+from lib.inference.worker import Priority, PriorityWorker
 from lib.prompts.prompt import Prompt
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds spent in the parts of one request."""
+    """Seconds spent in the parts of one request: naming the image, waiting, encoding, decoding."""
 
     prepare: float
+    wait: float
     encode: float
     decode: float
 
@@ -48,58 +42,61 @@ class SliceSegmenter:
     """Answers prompts on any 2D image, from any thread.
 
     Args:
-        predictor: the network; belongs to this object from now on.
-        embeddings: cache of encoded images, keyed by content; may be shared between segmenters.
-        model_version: tells embeddings of different weights apart.
+        embedder: of the network.
+        decoder: of the same network.
+        chains: remembers the stages of prompts.
+        worker: does the arithmetic.
     """
 
     def __init__(
-        self, predictor: Predictor, embeddings: ByteBoundedCache[Embedding], model_version: str
-    ) -> None:
-        self.predictor = predictor
-        self.model_version = model_version
-        self._embeddings = embeddings
-        self._lock = threading.Lock()
-
-    def segment(
         self,
-        image: NDArray[np.generic],
-        prompt: Prompt,
-        *,
-        intensity: str | None = None,
-        modality: str | None = None,
-        body_part: str | None = None,
-        multimask: bool = True,
-    ) -> SegmentResult:
+        embedder: SliceEmbedder,
+        decoder: PromptDecoder,
+        chains: ChainDecoder,
+        worker: PriorityWorker,
+    ) -> None:
+        self.embedder = embedder
+        self.decoder = decoder
+        self.worker = worker
+        self._chains = chains
+
+    @property
+    def model_version(self) -> str:
+        """Architecture and weights."""
+        return self.embedder.model_version
+
+    def segment(self, view: SliceView, prompt: Prompt, *, multimask: bool = True) -> SegmentResult:
         """Segment one object. Dear for an image never seen, cheap afterwards.
 
         Args:
-            image: (H, W) or (H, W, 3), native intensities.
-            prompt: points, box and mask in pixels of the image.
-            intensity: how intensities become 8 bit; None takes the architecture's way.
-            modality: DICOM Modality, None where unknown.
-            body_part: DICOM BodyPartExamined, None where unknown.
+            view: the image.
+            prompt: points, box and mask in pixels of the view; points in the order of
+                `lib.inference.chain`.
             multimask: let the network propose three masks and take the one it rates best.
 
         Raises:
             PromptError: the prompt does not lie on the image.
-            ImageError: an array that is no image.
+            ImageError: pixels that are no image.
         """
-        prompt.validate_for(*image.shape[:2])
+        prompt.validate_for(view.height, view.width)
         started = time.perf_counter()
-        wanted = self.predictor.model.config.intensity if intensity is None else intensity
-        image8 = normalise_slice(image, wanted, modality, body_part)
-        key = (self.model_version, image8.shape, hashlib.sha256(image8.data).digest())
-        prepared = time.perf_counter()
-        with self._lock:
-            embedding = self._embeddings.get(key)
-            cached = embedding is not None
-            if embedding is None:
-                embedding = self.predictor.encode(image8)
-                self._embeddings.put(key, embedding, embedding.nbytes)
+        _ = view.digest  # here, and not while others wait for the worker
+        named = time.perf_counter()
+
+        def work() -> tuple[Prediction, bool, float, float]:
+            begun = time.perf_counter()
+            image = self.embedder.embed(view)
             encoded = time.perf_counter()
-            self.predictor.set_embedding(embedding)
-            prediction = predict_chain(self.predictor, prompt, multimask)
-        decoded = time.perf_counter()
-        timings = Timings(prepared - started, encoded - prepared, decoded - encoded)
+            answer = self._chains.answer(image, prompt, multimask)
+            logits = self.decoder.enlarge(answer, view.height, view.width)
+            prediction = Prediction(logits > 0, logits, answer.iou, answer.logits)
+            return prediction, image.cached, begun, encoded
+
+        prediction, cached, begun, encoded = self.worker.run(Priority.CLICK, work)
+        timings = Timings(
+            prepare=named - started,
+            wait=begun - named,
+            encode=encoded - begun,
+            decode=time.perf_counter() - encoded,
+        )
         return SegmentResult(prediction, timings, cached)

@@ -6,8 +6,8 @@ Concurrency contract. One task object serves all users at the same time and keep
 any of them; all values of a call live on its stack. Shared are
 
 * `VolumeStore` (its lock is held while a file is read), and
-* `ServedModel` (its lock is held while the network is loaded, then the segmenter's while a slice
-  is encoded and decoded).
+* `ServedModel` (its lock is held while the network is loaded), and the worker of its segmenter,
+  which does the arithmetic of all calls, the urgent first.
 
 A call takes these locks one after the other in this order and never holds two of them.
 """
@@ -30,6 +30,8 @@ from numpy.typing import NDArray
 from lib.imaging.segmentation import slice_to_volume, write_label, write_nrrd
 from lib.imaging.volume import Volume
 from lib.inference.segmenter import SegmentResult, SliceSegmenter
+from lib.inference.view import SliceView
+from lib.networks.architectures import find_architecture
 from lib.options import INTENSITIES, AppOptions
 from lib.server.models import ModelSpec
 from lib.server.requests import HOST_KEYS, ClickRequest
@@ -131,16 +133,8 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         target = slice_prompt(click, volume.shape)
         segmenter = self.model.segmenter()
         clock.lap("load")
-        intensity = click.intensity or self.intensity
-        result = segmenter.segment(
-            volume.slice(target.k),
-            target.prompt,
-            # None lets the network have what it was trained with, which is what "auto" means.
-            intensity=None if intensity == "auto" else intensity,
-            modality=volume.modality,
-            body_part=volume.body_part,
-            multimask=click.multimask,
-        )
+        view = self._view(volume, target.k, click)
+        result = segmenter.segment(view, target.prompt, multimask=click.multimask)
         clock.lap("segment")
         path = write_answer(result.prediction.mask, volume, target.k, click.result_extension)
         clock.lap("write")
@@ -157,14 +151,21 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
             **self._facts(segmenter, result),
         }
 
+    def _view(self, volume: Volume, k: int, click: ClickRequest) -> SliceView:
+        """Slice k as the network is to see it."""
+        intensity = click.intensity or self.intensity
+        if intensity == "auto":  # which means: as the network was trained
+            intensity = find_architecture(self.model.choice.architecture).intensity
+        return SliceView(volume.slice(k), intensity, volume.modality, volume.body_part)
+
     def _facts(self, segmenter: SliceSegmenter, result: SegmentResult) -> dict[str, Any]:
         """What answered, and how sure it is of itself."""
         iou = result.prediction.iou
         return {
             "model": self.name,
             "model_version": segmenter.model_version,
-            "backend": segmenter.predictor.backend_name,
-            "device": segmenter.predictor.device_name,
+            "backend": segmenter.embedder.encoder.backend_name,
+            "device": self.model.device_name,
             "encoded_before": result.cached,
             # JSON has no NaN, which broken weights may give.
             "iou": round(iou, 4) if math.isfinite(iou) else None,

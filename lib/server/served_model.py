@@ -10,17 +10,23 @@ from __future__ import annotations
 import threading
 from functools import cached_property
 
-from lib.inference import Predictor
+import torch
+
 from lib.inference.cache import ByteBoundedCache
-from lib.inference.predictor import Embedding
+from lib.inference.chain import ChainDecoder
+from lib.inference.decoder import Embedding, PromptDecoder
+from lib.inference.embedder import SliceEmbedder
 from lib.inference.segmenter import SliceSegmenter
+from lib.inference.worker import PriorityWorker
 from lib.networks import build_model
-from lib.networks.backends import choose_device
+from lib.networks.backends import choose_device, make_encoder
 from lib.networks.checkpoint import sha256_of
 from lib.options import AppOptions
 from lib.server.models import NetworkChoice
 
 MIB = 1 << 20
+CHAIN_CACHE_BYTES = 64 * MIB
+"""For the stages of prompts: 16 KiB each, so the last 4096 of all users."""
 VERSION_DIGITS = 12
 """Hexadecimal digits of the weights' SHA-256 that make a version: no two files meet by chance."""
 
@@ -53,6 +59,13 @@ class ServedModel:
         return f"{self.choice.architecture}-{sha256_of(self.choice.weights)[:VERSION_DIGITS]}"
 
     @property
+    def device_name(self) -> str:
+        """Where it runs: "cpu", or the name of the CUDA device."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return self.device.type
+
+    @property
     def summary(self) -> str:
         """What is served, as one phrase for the annotator; cheap."""
         if self.choice.weights is None:
@@ -68,6 +81,10 @@ class ServedModel:
         with self._lock:
             if self._segmenter is None:
                 model = build_model(self.choice.architecture, self.choice.weights)
-                predictor = Predictor(model, device=self.device.type)
-                self._segmenter = SliceSegmenter(predictor, self._embeddings, self.version)
+                model = model.to(self.device).eval()
+                encoder = make_encoder(model, "torch", "fp32")
+                embedder = SliceEmbedder(model, encoder, self._embeddings, self.version)
+                decoder = PromptDecoder(model, self.device)
+                chains = ChainDecoder(decoder, ByteBoundedCache(CHAIN_CACHE_BYTES))
+                self._segmenter = SliceSegmenter(embedder, decoder, chains, PriorityWorker())
             return self._segmenter

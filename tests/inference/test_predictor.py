@@ -12,7 +12,7 @@ from lib.errors import ImageError, PromptError
 from lib.imaging.geometry import Frame, resize_image
 from lib.imaging.intensity import normalise_slice
 from lib.inference import Prediction, Predictor
-from lib.inference.predictor import mask_prompt, prompt_tensors
+from lib.inference.decoder import mask_prompt, prompt_tensors
 from lib.prompts import Prompt
 from tests.support import golden
 

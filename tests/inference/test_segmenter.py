@@ -6,11 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 
 from lib.errors import PromptError
 from lib.inference.cache import ByteBoundedCache
-from lib.inference.predictor import Embedding, Predictor
+from lib.inference.chain import ChainDecoder
+from lib.inference.decoder import Embedding, PromptDecoder
+from lib.inference.embedder import SliceEmbedder
 from lib.inference.segmenter import SliceSegmenter
+from lib.inference.view import SliceView
+from lib.inference.worker import PriorityWorker
+from lib.networks.backends import TorchEncoder
 from lib.prompts import Prompt
 from tests.support import golden
 
@@ -19,7 +25,11 @@ def make_segmenter(
     cache: ByteBoundedCache[Embedding] | None = None, version: str = "v1"
 ) -> SliceSegmenter:
     cache = ByteBoundedCache(1 << 20) if cache is None else cache
-    return SliceSegmenter(Predictor(golden.tiny_model()), cache, version)
+    model = golden.tiny_model()
+    embedder = SliceEmbedder(model, TorchEncoder(model), cache, version)
+    decoder = PromptDecoder(model, torch.device("cpu"))
+    chains = ChainDecoder(decoder, ByteBoundedCache(1 << 20))
+    return SliceSegmenter(embedder, decoder, chains, PriorityWorker())
 
 
 def images(count: int) -> list[np.ndarray]:
@@ -32,7 +42,10 @@ CLICK = Prompt(points=((20, 30),), labels=(1,))
 
 def test_the_second_click_on_an_image_is_not_encoded_again() -> None:
     segmenter, image = make_segmenter(), images(1)[0]
-    first, second = segmenter.segment(image, CLICK), segmenter.segment(image.copy(), CLICK)
+    first, second = (
+        segmenter.segment(SliceView(image), CLICK),
+        segmenter.segment(SliceView(image.copy()), CLICK),
+    )
     assert (first.cached, second.cached) == (False, True)
     np.testing.assert_array_equal(first.prediction.logits, second.prediction.logits)
 
@@ -40,19 +53,19 @@ def test_the_second_click_on_an_image_is_not_encoded_again() -> None:
 def test_intensity_and_version_tell_embeddings_apart() -> None:
     cache: ByteBoundedCache[Embedding] = ByteBoundedCache(1 << 20)
     image = images(1)[0]
-    assert not make_segmenter(cache).segment(image, CLICK).cached
-    assert not make_segmenter(cache).segment(image, CLICK, intensity="bone").cached
-    assert not make_segmenter(cache, "v2").segment(image, CLICK).cached
-    assert make_segmenter(cache).segment(image, CLICK).cached
+    assert not make_segmenter(cache).segment(SliceView(image), CLICK).cached
+    assert not make_segmenter(cache).segment(SliceView(image, "bone"), CLICK).cached
+    assert not make_segmenter(cache, "v2").segment(SliceView(image), CLICK).cached
+    assert make_segmenter(cache).segment(SliceView(image), CLICK).cached
 
 
 def test_interleaved_users_get_their_own_answers() -> None:
     segmenter = make_segmenter()
     pictures = images(4)
-    alone = [make_segmenter().segment(p, CLICK).prediction.logits for p in pictures]
+    alone = [make_segmenter().segment(SliceView(p), CLICK).prediction.logits for p in pictures]
     with ThreadPoolExecutor(4) as pool:
         order = [i % 4 for i in range(24)]
-        answers = list(pool.map(lambda i: segmenter.segment(pictures[i], CLICK), order))
+        answers = list(pool.map(lambda i: segmenter.segment(SliceView(pictures[i]), CLICK), order))
     for index, answer in zip(order, answers, strict=True):
         np.testing.assert_array_equal(answer.prediction.logits, alone[index])
 
@@ -60,10 +73,12 @@ def test_interleaved_users_get_their_own_answers() -> None:
 def test_a_bad_prompt_is_refused_before_the_image_is_encoded() -> None:
     cache: ByteBoundedCache[Embedding] = ByteBoundedCache(1 << 20)
     with pytest.raises(PromptError):
-        make_segmenter(cache).segment(images(1)[0], Prompt(points=((99, 1),), labels=(1,)))
+        make_segmenter(cache).segment(
+            SliceView(images(1)[0]), Prompt(points=((99, 1),), labels=(1,))
+        )
     assert len(cache) == 0
 
 
 def test_timings_are_reported() -> None:
-    timings = make_segmenter().segment(images(1)[0], CLICK).timings
+    timings = make_segmenter().segment(SliceView(images(1)[0]), CLICK).timings
     assert min(timings.prepare, timings.encode, timings.decode) > 0

@@ -1,0 +1,81 @@
+"""One 2D image, or a part of one, as the network is to see it; its content is its name."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lib.imaging.intensity import normalise_slice
+
+Crop = tuple[int, int, int, int]
+"""(x0, y0, x1, y1) in pixels of the whole image, x1 and y1 not included."""
+
+
+@dataclass(frozen=True, eq=False)
+class SliceView:
+    """An image with all that decides how the network sees it.
+
+    Attributes:
+        pixels: (H, W) or (H, W, 3) of the whole image, native intensities; not to be written to.
+        intensity: how they become 8 bit, see `lib.imaging.intensity`.
+        modality: DICOM Modality, None where unknown.
+        body_part: DICOM BodyPartExamined, None where unknown.
+        crop: the part that is looked at, None for all of it. Grey values are prepared over the
+            whole image in either case, so a crop is never brighter than its surroundings.
+    """
+
+    pixels: NDArray[np.generic]
+    intensity: str = "auto"
+    modality: str | None = None
+    body_part: str | None = None
+    crop: Crop | None = None
+
+    @property
+    def height(self) -> int:
+        """Rows of the part that is looked at."""
+        return self.pixels.shape[0] if self.crop is None else self.crop[3] - self.crop[1]
+
+    @property
+    def width(self) -> int:
+        """Columns of the part that is looked at."""
+        return self.pixels.shape[1] if self.crop is None else self.crop[2] - self.crop[0]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 in hexadecimal of everything above: equal views have equal names."""
+        whole = hashlib.sha256(np.ascontiguousarray(self.pixels).data)
+        facts = (
+            self.pixels.shape,
+            self.pixels.dtype.str,
+            *(self.intensity, self.modality, self.body_part, self.crop),
+        )
+        whole.update(repr(facts).encode())
+        return whole.hexdigest()
+
+    def image8(self) -> NDArray[np.uint8]:
+        """The part that is looked at, as 8 bit RGB (height, width, 3).
+
+        Raises:
+            ImageError: pixels that are no image.
+        """
+        image = normalise_slice(self.pixels, self.intensity, self.modality, self.body_part)
+        if self.crop is None:
+            return image
+        x0, y0, x1, y1 = self.crop
+        return image[y0:y1, x0:x1]
+
+    def cropped(self, crop: Crop) -> SliceView:
+        """The same image, looked at through a window.
+
+        Raises:
+            ValueError: an empty window, or one that reaches beyond the image.
+        """
+        x0, y0, x1, y1 = crop
+        height, width = self.pixels.shape[:2]
+        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+            raise ValueError(f"crop {crop} of an image of {height} rows and {width} columns")
+        return replace(self, crop=crop)

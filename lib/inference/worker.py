@@ -1,0 +1,76 @@
+"""One thread that does all arithmetic of a network, the urgent first.
+
+A network on a CPU uses all cores for one image; two images at the same time take longer than one
+after the other, and each thread that calls torch brings a team of threads of its own. So requests
+hand their arithmetic to one worker, and a click never waits for more than the piece of background
+work that runs already: whoever has much to do hands it over in pieces of one slice.
+
+Concurrency contract: ``_waiting`` is a priority queue with a lock of its own, and nothing else is
+shared. Work must not wait for other work of the same worker; work that calls `run` again is done
+at once, in place.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from enum import IntEnum
+from queue import PriorityQueue
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Priority(IntEnum):
+    """What goes first."""
+
+    CLICK = 0
+    """Somebody looks at the screen and waits."""
+    VOLUME = 1
+    """Somebody waits, and knows that it takes a while."""
+    AHEAD = 2
+    """Nobody waits yet."""
+
+
+class PriorityWorker:
+    """Runs functions one after the other in a thread of its own.
+
+    Within a priority, first come, first served.
+
+    Args:
+        name: of the thread, for logs and debuggers.
+    """
+
+    def __init__(self, name: str = "network") -> None:
+        self._waiting: PriorityQueue[tuple[int, int, Future[Any], Callable[[], Any]]] = (
+            PriorityQueue()
+        )
+        self._numbers = itertools.count()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def run(self, priority: Priority, work: Callable[[], Result]) -> Result:
+        """Wait for the result of ``work``; what it raises is raised here."""
+        if threading.current_thread() is self._thread:
+            return work()
+        return self.submit(priority, work).result()
+
+    def submit(self, priority: Priority, work: Callable[[], Result]) -> Future[Result]:
+        """Hand over work without waiting; cancelling the future before it runs takes it back."""
+        future: Future[Result] = Future()
+        self._waiting.put((priority, next(self._numbers), future, work))
+        return future
+
+    def _work(self) -> None:
+        while True:
+            *_, future, work = self._waiting.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
+            # Not kept until the next piece of work arrives.
+            del future, work
