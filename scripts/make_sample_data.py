@@ -6,6 +6,7 @@ Writes, under --out:
             phantom_ultrasound.png
   dicom/phantom_ct/  the same CT as a DICOM series
   labels/   the truth under the images' names, and labels.json (value -> name)
+  calibration.npz   10 images, one of each kind, on which 8 bit encoders are calibrated
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.data.anatomy import PhantomVolume, make_abdomen_ct, make_brain_mr
 from lib.data.ct_series import save_ct_series
-from lib.data.phantoms import Phantom, make_phantom
+from lib.data.phantoms import PHANTOM_KINDS, Phantom, make_phantom
 from lib.errors import Samed2dError
 from lib.imaging.nifti import write_nifti
 
@@ -77,6 +78,16 @@ def make_ultrasound(seed: int) -> Phantom:
     return phantom
 
 
+def write_calibration(path: Path, seed: int, count: int = 10) -> None:
+    """Write images (count, 256, 256, 3) of all kinds in turn."""
+    rng = np.random.default_rng([seed, 4])
+    images = np.empty((count, 256, 256, 3), np.uint8)
+    for index in range(count):
+        image = make_phantom(rng, 256, PHANTOM_KINDS[index % len(PHANTOM_KINDS)]).image
+        images[index] = image if image.ndim == 3 else image[..., None]
+    np.savez_compressed(path, images=images)
+
+
 def write_study(out: Path, seed: int, quiet: bool = False) -> None:
     """Make and write everything.
 
@@ -96,16 +107,18 @@ def write_study(out: Path, seed: int, quiet: bool = False) -> None:
     for old in series.glob("*.dcm"):
         old.unlink()
     names: dict[str, Mapping[int, str]] = {}
-    say("1/4 abdomen CT, NIfTI")
+    say("1/5 abdomen CT, NIfTI")
     ct = make_abdomen_ct(np.random.default_rng([seed, 1]))
     names["phantom_abdomen_ct"] = write_volume(out, "phantom_abdomen_ct", ct)
-    say(f"2/4 abdomen CT, DICOM series of {ct.array.shape[2]} files")
+    say(f"2/5 abdomen CT, DICOM series of {ct.array.shape[2]} files")
     save_ct_series(series, ct, PATIENT, PATIENT_ID)
-    say("3/4 brain MR, NIfTI")
+    say("3/5 brain MR, NIfTI")
     mr = make_brain_mr(np.random.default_rng([seed, 2]))
     names["phantom_brain_mr"] = write_volume(out, "phantom_brain_mr", mr)
-    say("4/4 ultrasound, PNG")
+    say("4/5 ultrasound, PNG")
     names["phantom_ultrasound"] = write_picture(out, "phantom_ultrasound", make_ultrasound(seed))
+    say("5/5 images for calibration")
+    write_calibration(out / "calibration.npz", seed)
     table = {image: {str(v): n for v, n in labels.items()} for image, labels in names.items()}
     (out / "labels" / "labels.json").write_text(json.dumps(table, indent=2) + "\n")
     total = sum(f.stat().st_size for f in out.rglob("*") if f.is_file())

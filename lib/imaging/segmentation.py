@@ -11,9 +11,23 @@ from lib.errors import ImageError
 from lib.imaging.affine import Affine
 from lib.imaging.grid import Array, ReadLimits
 from lib.imaging.nifti import read_nifti, write_nifti
-from lib.imaging.nrrd import encode_nrrd, read_nrrd, write_nrrd
+from lib.imaging.nrrd import (
+    encode_nrrd,
+    encode_nrrd_slices,
+    read_nrrd,
+    write_nrrd,
+    write_nrrd_slices,
+)
 
-__all__ = ["encode_nrrd", "read_label", "slice_to_volume", "write_label", "write_nrrd"]
+__all__ = [
+    "encode_nrrd",
+    "encode_nrrd_slices",
+    "read_label",
+    "slice_to_volume",
+    "write_label",
+    "write_nrrd",
+    "write_nrrd_slices",
+]
 
 Labels = npt.NDArray[np.uint8]
 

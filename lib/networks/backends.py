@@ -1,48 +1,105 @@
-"""Where and in which arithmetic the image encoder runs, behind one protocol."""
+"""Where and in which arithmetic the image encoder runs, behind one protocol.
+
+============  ======================  ==========================================================
+backend       precisions              what it is
+============  ======================  ==========================================================
+``torch``     fp32, bf16              `FastEncoder` as it is; on CUDA too
+``compiled``  fp32, bf16              the same through torch.compile; needs a C++ compiler
+``openvino``  fp32, bf16, int8        the same through OpenVINO, CPU only; int8 is calibrated
+============  ======================  ==========================================================
+
+fp32 of each backend equals the original network but for rounding (embeddings to about 1e-5); bf16
+is about 1 % away from it and int8 a few percent, which `scripts/benchmark.py` measures.
+
+Images are encoded one by one, also where several are handed over: the sums of a matrix product
+are rounded differently in a batch, and the same image must have the same embedding whatever it
+was encoded with. Encoders are not thread-safe; `lib.inference.worker` calls them from one thread.
+"""
 
 from __future__ import annotations
 
+import copy
+import importlib.util
 from typing import Protocol
 
 import torch
 
 from lib.errors import OptionError
+from lib.networks.calibration import calibration_images
+from lib.networks.fast_encoder import FastEncoder
+from lib.networks.openvino_encoder import OpenVinoEncoder, export_encoder, quantise
 from lib.networks.sam import AdapterSam
 
-BACKENDS: dict[str, tuple[str, ...]] = {"torch": ("fp32",)}
+BACKENDS: dict[str, tuple[str, ...]] = {
+    "torch": ("fp32", "bf16"),
+    "compiled": ("fp32", "bf16"),
+    "openvino": ("fp32", "bf16", "int8"),
+}
 """Backends of the encoder and the precisions each of them offers."""
 
 
 class Encoder(Protocol):
-    """Turns images into embeddings; thread-safe as far as torch is."""
+    """Turns images into embeddings."""
 
     @property
     def backend_name(self) -> str:
-        """What ran, for answers and logs: "torch fp32"."""
+        """What runs, for answers, logs and keys of embeddings: "torch fp32"."""
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Embed normalised images (B, 3, S, S) float32 as (B, C, S/16, S/16) float32."""
 
 
 class TorchEncoder:
-    """The network as it is, in float32; held to the golden numbers."""
+    """`FastEncoder` in torch.
 
-    backend_name = "torch fp32"
+    Args:
+        model: on its device; its encoder must not be trained while this object is used.
+        precision: "fp32" or "bf16".
+        compiled: through torch.compile, which takes a minute at the first image.
+    """
 
-    def __init__(self, model: AdapterSam) -> None:
-        self._model = model
+    def __init__(self, model: AdapterSam, precision: str = "fp32", compiled: bool = False) -> None:
+        self.backend_name = f"{'compiled' if compiled else 'torch'} {precision}"
+        self._type = torch.bfloat16 if precision == "bf16" else torch.float32
+        network = FastEncoder(model.image_encoder).eval()
+        if precision == "bf16":
+            # A copy: the parameters are the model's own.
+            network = copy.deepcopy(network).to(self._type)
+        self._network = torch.compile(network, dynamic=False) if compiled else network
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Embed normalised images (B, 3, S, S) as (B, C, S/16, S/16)."""
-        return self._model.encode(images)
+        rows = [self._network(image) for image in torch.split(images.to(self._type), 1)]
+        return torch.cat(rows).float()
 
 
 def make_encoder(model: AdapterSam, backend: str, precision: str) -> Encoder:
     """The encoder for a backend and a precision.
 
+    Nothing is read from or left on the disk; a server uses `lib.networks.prepared` instead, which
+    keeps what takes long. Seconds to a minute for OpenVINO, most of it for int8.
+
     Raises:
-        OptionError: an unknown backend, or a precision it does not offer.
+        OptionError: an unknown backend, a precision it does not offer, or one that this machine
+            cannot run.
+    """
+    check_backend(backend, precision)
+    device = model.pixel_mean.device.type
+    if backend == "openvino":
+        check_cpu(device)
+        exported = export_encoder(model)
+        if precision == "int8":
+            exported = quantise(exported, calibration_images(model))
+        return OpenVinoEncoder(exported, precision)
+    return TorchEncoder(model, precision, compiled=backend == "compiled")
+
+
+def check_backend(backend: str, precision: str) -> None:
+    """Refuse a backend or precision that does not exist, or whose package is missing.
+
+    Raises:
+        OptionError: with the ones there are.
     """
     if precision not in BACKENDS.get(backend, ()):
         offered = "; ".join(f"{name}: {', '.join(kinds)}" for name, kinds in BACKENDS.items())
@@ -51,7 +108,29 @@ def make_encoder(model: AdapterSam, backend: str, precision: str) -> Encoder:
             allowed=offered,
             todo="choose one of these",
         )
-    return TorchEncoder(model)
+    needed = ["openvino"] if backend == "openvino" else []
+    needed += ["nncf"] if precision == "int8" else []
+    for package in needed:
+        if importlib.util.find_spec(package) is None:
+            raise OptionError(
+                got=f"backend {backend} {precision} without the package {package}",
+                allowed="an installation of requirements.txt",
+                todo=f"pip install {package}, or choose backend torch",
+            )
+
+
+def check_cpu(device: str) -> None:
+    """Refuse OpenVINO elsewhere than on a CPU.
+
+    Raises:
+        OptionError: another device.
+    """
+    if device != "cpu":
+        raise OptionError(
+            got=f"backend openvino on {device}",
+            allowed="backend torch on this device, or device cpu",
+            todo="choose --conf backend torch, or --conf device cpu",
+        )
 
 
 def choose_device(wanted: str = "auto") -> torch.device:

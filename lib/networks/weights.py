@@ -6,11 +6,14 @@ import logging
 from pathlib import Path
 
 from lib.networks.architectures import find_architecture
-from lib.networks.checkpoint import load_checkpoint, read_metadata
+from lib.networks.checkpoint import load_checkpoint, read_metadata, sha256_of
 from lib.networks.sam import AdapterSam, build_sam
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "apps" / "samed2d" / "weights"
 """Holds ``<architecture>.safetensors``: the compact model's are shipped, others are fetched."""
+
+VERSION_DIGITS = 12
+"""Hexadecimal digits of the weights' SHA-256 that make a version: no two files meet by chance."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,3 +55,10 @@ def build_model(name: str, checkpoint: str | Path | None = None) -> AdapterSam:
     report = load_checkpoint(model, path)
     logger.info("%s from %s: %s", name, path, report.summary())
     return model
+
+
+def version_of(name: str, weights: Path | None) -> str:
+    """Architecture and weights in one word: "samed2d_t-0123456789ab", "samed2d_t-untrained"."""
+    if weights is None:
+        return f"{name}-untrained"
+    return f"{name}-{sha256_of(weights)[:VERSION_DIGITS]}"

@@ -15,7 +15,6 @@ import sysconfig
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-import monailabel.endpoints.infer
 import monailabel.interfaces.app
 from fastapi import FastAPI
 from monailabel.config import settings
@@ -24,8 +23,8 @@ from lib.errors import Samed2dError
 from lib.server.datastore import PacsDatastore
 from lib.server.dicom_proxy import repair_proxy
 from lib.server.error_answers import answer_errors
-from lib.server.infer_endpoint import run_inference
 from lib.server.sessions import SafeSessions
+from lib.server.threaded_infer import thread_infer
 
 SETTINGS: dict[str, Any] = {
     # 0.8.5 lists series of Modality CT only. An empty filter lists all; `PacsDatastore` leaves
@@ -60,11 +59,11 @@ def prepare_host() -> None:
     """Apply everything; to be called before ``MONAILabelApp.__init__``."""
     apply_settings()
     find_dcmqi()
-    # The classes the host makes for DICOMweb and for sessions, and what it calls for a click; the
-    # modules of ours say what is wrong with the host's.
+    # The classes the host makes for DICOMweb and for sessions, the route of a click and that to the
+    # PACS; the modules of ours say what is wrong with the host's.
     monailabel.interfaces.app.DICOMWebDatastore = PacsDatastore
     monailabel.interfaces.app.Sessions = SafeSessions
-    monailabel.endpoints.infer.run_inference = run_inference
+    thread_infer()
     repair_proxy()
     if (server := running_server()) is not None:
         answer_errors(server)

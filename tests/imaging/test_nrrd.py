@@ -7,7 +7,13 @@ from scipy.spatial.transform import Rotation
 from lib.errors import ImageError
 from lib.imaging.affine import LPS_TO_RAS, compose_affine
 from lib.imaging.grid import ReadLimits
-from lib.imaging.nrrd import encode_nrrd, read_nrrd, write_nrrd
+from lib.imaging.nrrd import (
+    encode_nrrd,
+    encode_nrrd_slices,
+    read_nrrd,
+    write_nrrd,
+    write_nrrd_slices,
+)
 
 LIMITS = ReadLimits()
 VOXELS = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
@@ -150,6 +156,23 @@ def test_itk_reads_what_was_written(path, seed):
     np.testing.assert_allclose(
         LPS_TO_RAS[:3, :3] @ direction * image.GetSpacing(), affine[:3, :3], atol=1e-6
     )
+
+
+@pytest.mark.parametrize("filled", [[], [0], [8], [3, 4]])
+def test_slices_alone_make_the_same_file_as_the_volume(path, filled):
+    labels = np.zeros((5, 7, 9), np.uint8)
+    labels[1:4, 2:5, filled] = 3
+    slices = {k: labels[:, :, k].T for k in filled}
+    content = encode_nrrd_slices(slices, labels.shape, oblique(1))
+    for layout in (labels, np.asfortranarray(labels)):
+        assert encode_nrrd(layout, oblique(1)) == content
+    write_nrrd_slices(path, slices, labels.shape, oblique(1))
+    for read in (
+        nrrd.read(str(path))[0],
+        SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path))).T,
+        read_nrrd(path, LIMITS).array,  # compares the checksum too
+    ):
+        np.testing.assert_array_equal(read, labels)
 
 
 def test_every_digit_of_the_affine_survives(path):

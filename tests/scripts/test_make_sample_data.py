@@ -131,7 +131,7 @@ def test_a_stale_series_is_replaced(tmp_path: Path) -> None:
 
 def test_progress_is_said_unless_quiet(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     script.main(["--out", str(made)])
-    assert "4/4" in capsys.readouterr().out
+    assert "5/5" in capsys.readouterr().out
     script.main(["--out", str(made), "--quiet"])
     assert capsys.readouterr().out == ""
 

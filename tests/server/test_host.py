@@ -12,8 +12,8 @@ from monailabel.config import Settings
 from lib.errors import OptionError
 from lib.server import host
 from lib.server.datastore import PacsDatastore
-from lib.server.infer_endpoint import run_inference
 from lib.server.sessions import SafeSessions
+from lib.server.threaded_infer import answer_in_thread
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,6 @@ def clean_host(monkeypatch):
         os.environ.pop(name, None)
     monkeypatch.setattr(host, "settings", Settings(_env_file=None))
     for module, name in (
-        (monailabel.endpoints.infer, "run_inference"),
         (monailabel.interfaces.app, "DICOMWebDatastore"),
         (monailabel.interfaces.app, "Sessions"),
     ):
@@ -63,7 +62,8 @@ def test_itkimage2segimage_is_found_without_an_activated_environment():
 def test_prepare_host_may_be_called_again():
     for _ in range(2):
         host.prepare_host()
-    assert monailabel.endpoints.infer.run_inference is run_inference
+    routes = monailabel.endpoints.infer.router.routes
+    assert [route.endpoint for route in routes] == [answer_in_thread]
     assert monailabel.interfaces.app.DICOMWebDatastore is PacsDatastore
     assert monailabel.interfaces.app.Sessions is SafeSessions
 

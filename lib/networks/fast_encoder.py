@@ -1,0 +1,271 @@
+"""The image encoder with the same result and a third of the arithmetic.
+
+SAM cuts the grid of tokens into windows of 14 x 14 and pads what is too small. At 1024 pixels
+little is padded; at 256 a grid of 16 x 16 becomes 28 x 28, and two tokens of three are padding.
+A padded token is zero before the attention's linear layer, so its key and its value are the bias
+of that layer, whatever the image: all padded keys of a window differ only by their position. They
+are computed here as one key, whose weight is the sum of theirs (a log-sum-exp over the relative
+positions), and with the bias as its value. Nothing is left out and nothing is approximated.
+
+The two convolutions of the adapter become one matrix product each, which every backend has a fast
+kernel for; torch on a CPU reorders their weights for each image otherwise.
+"""
+
+from __future__ import annotations
+
+import torch
+from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling.image_encoder import Attention
+from torch import nn
+from torch.nn import functional
+
+from lib.networks.adapters import SamMed2dAdapter
+from lib.networks.encoder import AdapterBlock
+
+NEVER = -1e9
+"""Added to a distance term it leaves nothing of its exponential, in bfloat16 too."""
+
+
+class FastEncoder(nn.Module):
+    """Computes what an image encoder with adapters computes, from the same parameters.
+
+    Args:
+        encoder: from `lib.networks.encoder.build_image_encoder`; its parameters are shared, not
+            copied, and must not change afterwards.
+    """
+
+    def __init__(self, encoder: ImageEncoderViT) -> None:
+        super().__init__()
+        self.patch_embed = encoder.patch_embed
+        self.register_buffer("pos_embed", encoder.pos_embed.detach(), persistent=False)
+        self.blocks = nn.ModuleList(
+            FastBlock(block, encoder.pos_embed.shape[1]) for block in encoder.blocks
+        )
+        self.neck = encoder.neck
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Map normalised images (B, 3, S, S) to embeddings (B, C, S/16, S/16)."""
+        tokens = self.patch_embed(images) + self.pos_embed
+        for block in self.blocks:
+            tokens = block(tokens)
+        embeddings: torch.Tensor = self.neck(tokens.permute(0, 3, 1, 2))
+        return embeddings
+
+
+class FastBlock(nn.Module):
+    """One `AdapterBlock` on real tokens only.
+
+    Args:
+        block: whose parameters are used.
+        grid: tokens along one edge of the grid.
+    """
+
+    def __init__(self, block: AdapterBlock, grid: int) -> None:
+        super().__init__()
+        self.norm1 = block.norm1
+        self.norm2 = block.norm2
+        self.attention = FastAttention(block.attn, block.window_size, grid)
+        self.mlp = block.mlp
+        self.adapter = FastAdapter(block.Adapter) if block.use_adapter else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map tokens (B, H, W, C) to tokens of the same shape."""
+        x = x + self.attention(self.norm1(x))
+        normalised = self.norm2(x)
+        x = x + self.mlp(normalised)
+        return x if self.adapter is None else x + self.adapter(normalised)
+
+
+class FastAttention(nn.Module):
+    """Attention with decomposed relative positions, inside windows or over the whole grid.
+
+    Windows that fit the grid are rows of a batch. Windows that do not are one attention over the
+    grid in which tokens of other windows are masked, with one more key for the padding: at 16 x 16
+    tokens attention is next to nothing beside its linear layers, and cutting costs more.
+
+    Args:
+        attention: of a block.
+        window_size: tokens along one edge of a window, 0 for the whole grid.
+        grid: tokens along one edge of the grid.
+    """
+
+    def __init__(self, attention: Attention, window_size: int, grid: int) -> None:
+        super().__init__()
+        self.heads: int = attention.num_heads
+        self.scale: float = attention.scale
+        self.qkv: nn.Linear = attention.qkv
+        self.proj: nn.Linear = attention.proj
+        window = window_size or grid
+        fits = grid % window == 0
+        self.part = window if fits else grid
+        self.padded = not fits
+        # Where in its window each token of an axis is.
+        place = torch.arange(self.part) % window
+        self.positions_h: torch.Tensor
+        self.positions_w: torch.Tensor
+        self._constant("positions_h", _by_distance(attention.rel_pos_h)[place])
+        self._constant("positions_w", _by_distance(attention.rel_pos_w)[place])
+        self.place: torch.Tensor
+        self._constant("place", place)
+        if self.padded:
+            block = torch.arange(grid) // window
+            same = (block[:, None] == block[None, :]).float()
+            together = same[:, None, :, None] * same[None, :, None, :]
+            self.other_window: torch.Tensor
+            self._constant("other_window", (1 - together.reshape(grid**2, grid**2)) * NEVER)
+            # (token, place): whether the place is beyond the grid in the window of the token.
+            beyond = (block[:, None] * window + torch.arange(window)[None, :] >= grid).float()
+            self.if_padded: torch.Tensor
+            self.if_real: torch.Tensor
+            self._constant("if_padded", (1 - beyond) * NEVER)
+            self._constant("if_real", beyond * NEVER)
+
+    def _constant(self, name: str, value: torch.Tensor) -> None:
+        self.register_buffer(name, value, persistent=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Map tokens (B, H, W, C) to tokens of the same shape."""
+        batch, height, width, channels = tokens.shape
+        parts, part = height // self.part, self.part
+        if parts > 1:
+            tokens = tokens.reshape(batch, parts, part, parts, part, channels)
+            tokens = tokens.transpose(2, 3).reshape(-1, part, part, channels)
+        attended = self._attend(self.qkv(tokens))
+        if parts > 1:
+            attended = attended.reshape(batch, parts, parts, part, part, channels).transpose(2, 3)
+        result: torch.Tensor = self.proj(attended.reshape(batch, height, width, channels))
+        return result
+
+    def _attend(self, qkv: torch.Tensor) -> torch.Tensor:
+        """Attention inside one part: (B, n, n, 3 C) to (B, n * n, C)."""
+        batch, side, tokens = qkv.shape[0], self.part, self.part**2
+        qkv = qkv.reshape(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        query, key, value = qkv.unbind(0)
+        # Distance terms (B, heads, n, n, window): of the whole window, padding too.
+        squared = query.reshape(batch, self.heads, side, side, -1)
+        by_row = squared @ self.positions_h
+        by_column = (squared.transpose(2, 3) @ self.positions_w).transpose(2, 3)
+        if self.padded:
+            padding = self._padding_weight(by_row, by_column)
+            by_row, by_column = by_row[..., self.place], by_column[..., self.place]
+        bias = by_row[..., :, None] + by_column[..., None, :]
+        bias = bias.reshape(batch, self.heads, tokens, tokens)
+        if self.padded:
+            bias = torch.cat((bias + self.other_window, padding), dim=3)
+            depth = query.shape[-1]
+            _, pad_key, pad_value = self.qkv.bias.reshape(3, 1, self.heads, 1, depth).unbind(0)
+            key = torch.cat((key, pad_key.expand(batch, -1, -1, -1)), dim=2)
+            value = torch.cat((value, pad_value.expand(batch, -1, -1, -1)), dim=2)
+        attended = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=bias, scale=self.scale
+        )
+        return attended.transpose(1, 2).reshape(batch, tokens, -1)
+
+    def _padding_weight(self, by_row: torch.Tensor, by_column: torch.Tensor) -> torch.Tensor:
+        """Log-sum-exp of the distance terms over all padded positions of each token's window.
+
+        Padding is below the real rows (all columns) and to the right of the real columns (real
+        rows).
+
+        Args:
+            by_row: (B, heads, n, n, window), for every row of the window.
+            by_column: as ``by_row``, for every column.
+
+        Returns:
+            (B, heads, n * n, 1); about -1e9 where the window has no padding.
+        """
+        padded_rows = _log_sum_exp(by_row + self.if_padded[:, None])
+        real_rows = _log_sum_exp(by_row + self.if_real[:, None])
+        padded_columns = _log_sum_exp(by_column + self.if_padded)
+        all_columns = _log_sum_exp(by_column)
+        parts = torch.stack((padded_rows + all_columns, real_rows + padded_columns), dim=-1)
+        return _log_sum_exp(parts).reshape(*parts.shape[:2], -1, 1)
+
+
+def _log_sum_exp(terms: torch.Tensor) -> torch.Tensor:
+    """Log of the sum of exponentials over the last axis.
+
+    Written out: OpenVINO's version of torch's function does not subtract the maximum first.
+    """
+    highest = terms.amax(dim=-1, keepdim=True)
+    total = torch.exp(terms - highest).sum(dim=-1)
+    return torch.log(total) + highest.squeeze(-1)
+
+
+def _by_distance(table: torch.Tensor) -> torch.Tensor:
+    """Relative positions of an axis of n tokens, ready for a matrix product.
+
+    Args:
+        table: (2 n - 1, D), by distance 1 - n .. n - 1.
+
+    Returns:
+        (n, D, n): query, channel, key.
+    """
+    reach = (len(table) + 1) // 2
+    distance = torch.arange(reach)[:, None] - torch.arange(reach)[None, :] + reach - 1
+    return table.detach()[distance.to(table.device)].transpose(1, 2).contiguous()
+
+
+class FastAdapter(nn.Module):
+    """`SamMed2dAdapter` with its convolutions as matrix products."""
+
+    def __init__(self, adapter: SamMed2dAdapter) -> None:
+        super().__init__()
+        self.norm = adapter.norm
+        self.channel = adapter.channel
+        self.skip_connect = adapter.skip_connect
+        down, up = adapter.spatial[0].weight.detach(), adapter.spatial[2].weight.detach()
+        self.dim: int = up.shape[1]
+        # (out, in, 3, 3) -> (3 * 3 * in, out)
+        self.down: torch.Tensor
+        self.up: torch.Tensor
+        self.register_buffer("down", down.permute(2, 3, 1, 0).flatten(0, 2), persistent=False)
+        # (in, out, 4, 4) -> (in, 4 * 4 * out)
+        self.register_buffer("up", up.permute(0, 2, 3, 1).flatten(1), persistent=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Map tokens (B, H, W, C) to a correction of the same shape."""
+        attention = self.channel(tokens.mean(dim=(1, 2)))
+        small = functional.relu(_unfold(tokens * attention[:, None, None, :]) @ self.down)
+        convolved = functional.relu(_fold(small @ self.up, self.dim))
+        result: torch.Tensor = self.norm(tokens + convolved if self.skip_connect else convolved)
+        return result
+
+
+def _unfold(tokens: torch.Tensor) -> torch.Tensor:
+    """What a 3 x 3 convolution of stride 2 and padding 1 looks at.
+
+    Args:
+        tokens: (B, H, W, C), H and W even.
+
+    Returns:
+        (B, H / 2, W / 2, 3 * 3 * C).
+    """
+    height, width = tokens.shape[1], tokens.shape[2]
+    # At the end nothing is padded: the last window ends with the last row.
+    padded = functional.pad(tokens, (0, 0, 1, 0, 1, 0))
+    taps = [padded[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
+    return torch.cat(taps, dim=3)
+
+
+def _fold(patches: torch.Tensor, dim: int) -> torch.Tensor:
+    """Add up what a 4 x 4 transposed convolution of stride 2 and padding 1 spreads.
+
+    Position (i, j) of the small grid reaches rows 2 i - 1 .. 2 i + 2 of the large one: its kernel
+    rows 1, 2 lie on its own pair of rows, row 0 on the odd row before, row 3 on the even row after.
+
+    Args:
+        patches: (B, h, w, 4 * 4 * dim).
+        dim: channels.
+
+    Returns:
+        (B, 2 h, 2 w, dim).
+    """
+    batch, height, width, _ = patches.shape
+    rows = patches.reshape(batch, height, width, 4, 4 * dim)
+    even = rows[..., 1, :] + functional.pad(rows[..., 3, :], (0, 0, 0, 0, 1, 0))[:, :height]
+    odd = rows[..., 2, :] + functional.pad(rows[..., 0, :], (0, 0, 0, 0, 0, 1))[:, 1:]
+    tall = torch.stack((even, odd), dim=2).reshape(batch, 2 * height, width, 4, dim)
+    left = tall[..., 1, :] + functional.pad(tall[..., 3, :], (0, 0, 1, 0))[:, :, :width]
+    right = tall[..., 2, :] + functional.pad(tall[..., 0, :], (0, 0, 0, 1))[:, :, 1:]
+    return torch.stack((left, right), dim=3).reshape(batch, 2 * height, 2 * width, dim)

@@ -1,0 +1,75 @@
+"""The fast encoder computes what the network computes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lib.networks import AdapterSam, build_sam
+from lib.networks.adapters import SamMed2dAdapter
+from lib.networks.encoder import AdapterBlock
+from lib.networks.fast_encoder import NEVER, FastAdapter, FastAttention, FastEncoder
+from tests.support import golden
+
+
+def with_random_positions(model: AdapterSam) -> AdapterSam:
+    """Weights as after training: SAM starts positions and biases at zero, which hides mistakes."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "rel_pos" in name or name.endswith("bias") or "pos_embed" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+    return model
+
+
+@pytest.mark.parametrize("window_size", [0, 3, 5, 8, 9, 14, 16, 20])
+@torch.inference_mode()
+def test_equals_the_network_for_every_way_of_cutting_the_grid(window_size: int) -> None:
+    torch.manual_seed(window_size)
+    shape = replace(golden.TINY, window_size=window_size, depth=2, global_attention=(1,))
+    model = with_random_positions(build_sam(shape))
+    images = torch.randn(2, 3, 256, 256)
+    expected = model.encode(images)
+    assert golden.relative_error(FastEncoder(model.image_encoder)(images), expected) <= 1e-5
+
+
+@torch.inference_mode()
+def test_padding_matters_and_is_counted() -> None:
+    """Without the padded keys the result would be another one."""
+    block = AdapterBlock(32, 2, 14, (16, 16)).eval()
+    for parameter in block.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    tokens = torch.randn(1, 16, 16, 32)
+    attention = FastAttention(block.attn, 14, 16)
+    assert golden.relative_error(attention(tokens), block._attend(tokens)) <= 1e-5
+    attention.if_padded += NEVER  # now no position counts as padding
+    assert golden.relative_error(attention(tokens), block._attend(tokens)) > 1e-2
+
+
+@pytest.mark.parametrize("skip_connect", [True, False])
+@torch.inference_mode()
+def test_the_adapter_equals_its_convolutions(skip_connect: bool) -> None:
+    torch.manual_seed(0)
+    adapter = SamMed2dAdapter(16, skip_connect=skip_connect)
+    tokens = torch.randn(3, 8, 6, 16)
+    assert golden.relative_error(FastAdapter(adapter)(tokens), adapter(tokens)) <= 1e-5
+
+
+@torch.inference_mode()
+def test_a_block_without_adapter() -> None:
+    model = golden.tiny_model()
+    for block in model.image_encoder.blocks:
+        block.use_adapter = False
+    images = torch.randn(1, 3, 256, 256)
+    expected = model.encode(images)
+    assert golden.relative_error(FastEncoder(model.image_encoder)(images), expected) <= 1e-5
+
+
+def test_parameters_are_shared_and_not_copied() -> None:
+    model = golden.tiny_model()
+    shared = {parameter.data_ptr() for parameter in model.parameters()}
+    fast = list(FastEncoder(model.image_encoder).parameters())
+    assert fast
+    assert all(parameter.data_ptr() in shared for parameter in fast)
