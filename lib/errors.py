@@ -64,6 +64,12 @@ class NotFoundError(Samed2dError):
     status = 404
 
 
+class SupersededError(Samed2dError):
+    """A request that was given up because the same user sent a newer one for the same label."""
+
+    status = 409
+
+
 class ImageError(Samed2dError):
     """An image file that cannot be read, or one beyond the configured limits."""
 

@@ -22,7 +22,10 @@ ENVIRONMENT_OF_SCRIPTS = frozenset({"SAMED2D_VENV", "SAMED2D_SCREENSHOT"})
 
 DEFAULT_LABELS = ("liver", "spleen", "kidney", "vertebra", "tumour", "ventricle", "organ")
 DEVICES = ("auto", "cpu", "cuda")
+BACKENDS = ("auto", "torch", "compiled", "openvino")
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
 INTENSITIES = ("auto", "soft_tissue", "lung", "bone", "brain", "percentile", "minmax")
+SWITCH = ("on", "off")
 
 
 def _labels(text: str) -> tuple[str, ...]:
@@ -63,6 +66,10 @@ def _positive_int(text: str) -> int:
     return value
 
 
+def _not_negative_int(text: str) -> int:
+    return 0 if text.strip() == "0" else _positive_int(text)
+
+
 def _option(default: Any, parse: Callable[[str], Any], text: str) -> Any:
     """A dataclass field that knows how to read itself and how to explain itself."""
     return field(default=default, metadata={"parse": parse, "help": text})
@@ -85,6 +92,18 @@ class AppOptions:
         None, _optional_path, "weight file for that network instead of the installed one"
     )
     device: str = _option("auto", _word_of(DEVICES), "where the network runs: auto, cpu or cuda")
+    backend: str = _option(
+        "auto",
+        _word_of(BACKENDS),
+        "what runs the image encoder: auto (openvino on a CPU if it is faster there, else torch), "
+        "torch, compiled (torch.compile) or openvino",
+    )
+    precision: str = _option(
+        "auto",
+        _word_of(PRECISIONS),
+        "of the image encoder: auto (bf16 where the processor has it, else fp32), fp32, bf16, or "
+        "int8 (fastest, openvino only)",
+    )
     intensity: str = _option(
         "auto",
         _word_of(INTENSITIES),
@@ -98,6 +117,32 @@ class AppOptions:
     max_voxels: int = _option(
         1 << 30, _positive_int, "largest image that is opened, in voxels (rows x columns x slices)"
     )
+    embedding_disk_mb: int = _option(
+        4096, _not_negative_int, "disk for the embeddings of slices, in MiB; 0 keeps none on disk"
+    )
+    cache_dir: Path | None = _option(
+        None, _optional_path, "folder of what is kept on disk (empty: ~/.cache/samed2d)"
+    )
+    encode_ahead: str = _option(
+        "on", _word_of(SWITCH), "encode the other slices of an opened volume ahead: on or off"
+    )
+    volume_seconds: int = _option(
+        30, _positive_int, "time that samed2d_volume may take for one answer, in seconds"
+    )
+
+
+def default_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
+    """Where caches lie unless option ``cache_dir`` says otherwise: ``~/.cache/samed2d``.
+
+    ``XDG_CACHE_HOME`` takes the place of ``~/.cache`` where it holds an absolute path, as the XDG
+    base directory specification asks for.
+
+    Args:
+        environment: variables to look in; ``os.environ`` where None.
+    """
+    environment = os.environ if environment is None else environment
+    home = Path(environment.get("XDG_CACHE_HOME", ""))
+    return (home if home.is_absolute() else Path("~/.cache").expanduser()) / "samed2d"
 
 
 def known_options() -> tuple[str, ...]:

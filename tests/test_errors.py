@@ -15,6 +15,7 @@ STATUSES = {
     "PromptError": 422,
     "RequestError": 400,
     "NotFoundError": 404,
+    "SupersededError": 409,
     "ImageError": 415,
     "CheckpointError": 500,
     "UnavailableError": 503,

@@ -15,6 +15,7 @@ from lib.options import (
     ENVIRONMENT_OF_SCRIPTS,
     INTENSITIES,
     AppOptions,
+    default_cache_dir,
     describe_options,
     known_options,
     parse_options,
@@ -25,10 +26,16 @@ VALUES = {
     "architecture": (" samed2d_b ", "samed2d_b"),
     "checkpoint": ("/weights/own file.pth", Path("/weights/own file.pth")),
     "device": ("cpu", "cpu"),
+    "backend": ("openvino", "openvino"),
+    "precision": ("int8", "int8"),
     "intensity": ("lung", "lung"),
     "embedding_cache_mb": ("64", 64),
     "volume_cache_mb": ("128", 128),
     "max_voxels": ("1000000", 1_000_000),
+    "embedding_disk_mb": ("0", 0),
+    "cache_dir": ("/var/cache/my folder", Path("/var/cache/my folder")),
+    "encode_ahead": ("off", "off"),
+    "volume_seconds": ("120", 120),
 }
 """Option -> what a user writes, what it becomes."""
 
@@ -36,10 +43,15 @@ WRONG = {
     "labels": ("", " , ,", "liver,liver", "liver, liver"),
     "architecture": ("", "  "),
     "device": ("", "gpu", "CPU", "cuda:x"),
+    "backend": ("", "onnx", "Torch"),
+    "precision": ("", "fp16", "float32"),
     "intensity": ("", "softtissue", "Lung"),
     "embedding_cache_mb": ("", "0", "-1", "1.5", "many", "1e3", "inf"),
     "volume_cache_mb": ("0", "none"),
     "max_voxels": ("0", "-5", "10^9"),
+    "embedding_disk_mb": ("", "-1", "0.5", "-0", "none"),
+    "encode_ahead": ("", "On", "true", "1"),
+    "volume_seconds": ("0", "30s"),
 }
 
 
@@ -128,6 +140,17 @@ def test_empty_checkpoint_is_none_and_home_is_expanded(monkeypatch: pytest.Monke
     assert parse_options({"checkpoint": "~/w.pth"}, {}).checkpoint == Path("/home/me/w.pth")
 
 
+def test_the_cache_lies_in_the_home_folder_unless_xdg_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert default_cache_dir({}) == Path("/home/me/.cache/samed2d")
+    assert default_cache_dir({"XDG_CACHE_HOME": "/scratch"}) == Path("/scratch/samed2d")
+    assert default_cache_dir({"XDG_CACHE_HOME": "relative"}) == Path("/home/me/.cache/samed2d")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert default_cache_dir() == Path("/elsewhere/samed2d")
+
+
 def test_options_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         AppOptions().device = "cpu"  # type: ignore[misc]
@@ -156,10 +179,10 @@ def test_any_label_names_survive(names: list[str]) -> None:
 @given(st.text())
 def test_any_text_is_a_value_or_an_option_error(text: str) -> None:
     for name in known_options():
-        if name == "checkpoint":
-            continue  # every text is a path; whether it exists is asked when it is loaded
+        if name in ("checkpoint", "cache_dir"):
+            continue  # every text is a path; whether it exists is asked when it is used
         try:
             value = getattr(parse_options({name: text}, {}), name)
         except OptionError:
             continue
-        assert value
+        assert value or (name, value) == ("embedding_disk_mb", 0)

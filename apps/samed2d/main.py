@@ -22,21 +22,25 @@ from lib.errors import OptionError, Samed2dError  # noqa: E402
 from lib.imaging.volume import ReadLimits  # noqa: E402
 from lib.options import AppOptions, parse_options  # noqa: E402
 from lib.server.dispatch import run_infer  # noqa: E402
-from lib.server.host import end_start, prepare_host, without_host_options  # noqa: E402
+from lib.server.host import (  # noqa: E402
+    end_start,
+    prepare_host,
+    running_server,
+    without_host_options,
+)
 from lib.server.infer import Samed2dInferTask  # noqa: E402
-from lib.server.models import ModelSpec, choose_network, read_models  # noqa: E402
+from lib.server.models import ModelSpec, NetworkChoice, choose_network, read_models  # noqa: E402
 from lib.server.served_model import MIB, ServedModel  # noqa: E402
+from lib.server.volume_infer import Samed2dVolumeTask  # noqa: E402
 from lib.server.volumes import VolumeStore  # noqa: E402
 
 MODELS = Path(__file__).resolve().parent / "models"
 
 
-def _click(spec: ModelSpec, options: AppOptions, volumes: VolumeStore) -> InferTask:
-    model = ServedModel(choose_network(spec, options), options)
-    return Samed2dInferTask(spec, options, model, volumes)
-
-
-KINDS: dict[str, Callable[[ModelSpec, AppOptions, VolumeStore], InferTask]] = {"click": _click}
+KINDS: dict[str, Callable[[ModelSpec, AppOptions, ServedModel, VolumeStore], InferTask]] = {
+    "click": Samed2dInferTask,
+    "volume": Samed2dVolumeTask,
+}
 """How to make the task of a model, by the ``kind`` in its file."""
 
 
@@ -60,16 +64,27 @@ class Samed2dApp(MONAILabelApp):
             end_start(error)
 
     def init_infers(self) -> dict[str, InferTask]:
-        """One task for each file in ``models/``; no weights are loaded here."""
+        """One task for each file in ``models/``; those with the same network share it.
+
+        A server loads the networks in the background now, so that nobody's click has to. Other
+        processes, those that train, load none.
+        """
         limits = ReadLimits(max_voxels=self.options.max_voxels)
         volumes = VolumeStore(self.options.volume_cache_mb * MIB, limits)
-        tasks = {}
+        tasks: dict[str, InferTask] = {}
+        networks: dict[NetworkChoice, ServedModel] = {}
         for spec in read_models(MODELS):
             if spec.kind not in KINDS:
                 raise OptionError(
                     got=f"model {spec.name!r} of kind {spec.kind!r}", allowed=", ".join(KINDS)
                 )
-            tasks[spec.name] = KINDS[spec.kind](spec, self.options, volumes)
+            choice = choose_network(spec, self.options)
+            if choice not in networks:
+                networks[choice] = ServedModel(choice, self.options)
+            tasks[spec.name] = KINDS[spec.kind](spec, self.options, networks[choice], volumes)
+        if running_server() is not None:
+            for network in networks.values():
+                network.warm_up()
         return tasks
 
     def init_strategies(self) -> dict[str, Strategy]:

@@ -92,6 +92,22 @@ class PromptDecoder:
         return [answers[i] for i in range(len(prompts))]
 
     @torch.inference_mode()
+    def candidates(self, embedding: Embedding, prompt: Prompt) -> list[LowRes]:
+        """All masks among which `decode` with ``multimask`` would choose, three or four.
+
+        Args:
+            embedding: of the image.
+            prompt: in pixels of the image.
+
+        Raises:
+            PromptError: the prompt does not lie on the image.
+        """
+        prompt.validate_for(embedding.height, embedding.width)
+        logits, iou = self._decode_masks([prompt], embedding, multimask=True)
+        rows = logits[0].cpu().numpy()
+        return [LowRes(rows[m : m + 1], float(iou[0, m])) for m in range(len(rows))]
+
+    @torch.inference_mode()
     def enlarge(self, answer: LowRes, height: int, width: int) -> NDArray[np.float32]:
         """Logits (height, width) of an answer, by two bilinear steps as SAM-Med2D takes them.
 
@@ -106,16 +122,20 @@ class PromptDecoder:
     def _decode_form(
         self, prompts: Sequence[Prompt], embedding: Embedding, multimask: bool
     ) -> list[LowRes]:
+        low_res, best_iou = choose_best(*self._decode_masks(prompts, embedding, multimask))
+        rows = low_res.cpu().numpy()
+        return [LowRes(rows[r], float(best_iou[r, 0])) for r in range(len(prompts))]
+
+    def _decode_masks(
+        self, prompts: Sequence[Prompt], embedding: Embedding, multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (R, M, 64, 64) and predicted IoU (R, M) of R prompts of one form."""
         config = self.model.config
         frame = Frame(embedding.height, embedding.width, config.image_size)
         tensors = _to(prompt_tensors(prompts, frame), self.device)
         if multimask and config.rate_all_masks:
-            logits, iou = self.model.decode_all(embedding.tensor, tensors)
-        else:
-            logits, iou = self.model.decode(embedding.tensor, tensors, multimask)
-        low_res, best_iou = choose_best(logits, iou)
-        rows = low_res.cpu().numpy()
-        return [LowRes(rows[r], float(best_iou[r, 0])) for r in range(len(prompts))]
+            return self.model.decode_all(embedding.tensor, tensors)
+        return self.model.decode(embedding.tensor, tensors, multimask)
 
 
 def prompt_tensors(prompts: Sequence[Prompt], frame: Frame) -> PromptTensors:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from lib.imaging.geometry import resize_image
-from lib.inference.cache import ByteBoundedCache
 from lib.inference.decoder import Embedding
+from lib.inference.embedding_store import EmbeddingStore
 from lib.inference.view import SliceView
 from lib.networks.backends import Encoder
 from lib.networks.sam import AdapterSam
@@ -24,41 +23,51 @@ class Embedded:
     Attributes:
         embedding: of the view.
         key: of the embedding: network, arithmetic and content. Equal keys, equal numbers.
+        encoder: what encoded it: "torch fp32".
         cached: it had been encoded before.
     """
 
     embedding: Embedding
     key: str
+    encoder: str
     cached: bool
 
 
 class SliceEmbedder:
-    """Turns views into embeddings, or finds them in the cache.
+    """Turns views into embeddings, or finds them in the store.
 
     Args:
         model: prepares images for the encoder.
         encoder: from `lib.networks.backends`; may be exchanged by a faster one at any time.
-        cache: keyed by content, so several embedders may share it.
+        store: keyed by content, so several embedders may share it.
         model_version: architecture and weights.
+
+    Attributes:
+        also_good: names of encoders whose embeddings are taken where there are some: those that
+            were at work before a faster one was ready. Who began with their masks goes on so.
     """
 
     def __init__(
-        self,
-        model: AdapterSam,
-        encoder: Encoder,
-        cache: ByteBoundedCache[Embedding],
-        model_version: str,
+        self, model: AdapterSam, encoder: Encoder, store: EmbeddingStore, model_version: str
     ) -> None:
         self.model = model
         self.encoder = encoder
+        self.store = store
         self.model_version = model_version
-        self._cache = cache
+        self.also_good: tuple[str, ...] = ()
+
+    def knows(self, view: SliceView) -> bool:
+        """Whether a view was encoded before. Cheaper than `find`; from any thread."""
+        return any(self.store.contains(self._key(name, view)) for name in self._names())
 
     def find(self, view: SliceView) -> Embedded | None:
         """The embedding of a view that was encoded before. Cheap; from any thread."""
-        key = self._key(self.encoder, view)
-        embedding = self._cache.get(key)
-        return None if embedding is None else Embedded(embedding, key, cached=True)
+        for name in self._names():
+            key = self._key(name, view)
+            embedding = self.store.get(key, self.model.pixel_mean.device)
+            if embedding is not None:
+                return Embedded(embedding, key, name, cached=True)
+        return None
 
     def embed(self, view: SliceView) -> Embedded:
         """The embedding of a view. Dear for one never seen; to be called on the worker.
@@ -66,30 +75,21 @@ class SliceEmbedder:
         Raises:
             ImageError: pixels that are no image.
         """
-        return self.embed_all([view])[0]
-
-    def embed_all(self, views: Sequence[SliceView]) -> list[Embedded]:
-        """The embeddings of several views, those never seen encoded as one batch."""
-        found = [self.find(view) for view in views]
-        missing = [view for view, known in zip(views, found, strict=True) if known is None]
-        made = iter(self._encode(missing) if missing else ())
-        return [next(made) if known is None else known for known in found]
-
-    def _encode(self, views: Sequence[SliceView]) -> list[Embedded]:
+        found = self.find(view)
+        if found is not None:
+            return found
         encoder = self.encoder
-        images = torch.cat([prepare_image(self.model, view.image8()) for view in views])
-        tensors = encoder.encode(images)
-        made = []
-        for view, tensor in zip(views, torch.split(tensors, 1), strict=True):
-            # A copy: a part of a batch keeps all of the batch in memory.
-            embedding = Embedding(tensor.clone(), view.height, view.width)
-            key = self._key(encoder, view)
-            self._cache.put(key, embedding, embedding.nbytes)
-            made.append(Embedded(embedding, key, cached=False))
-        return made
+        tensor = encoder.encode(prepare_image(self.model, view.image8()))
+        embedding = Embedding(tensor, view.height, view.width)
+        key = self._key(encoder.backend_name, view)
+        self.store.put(key, embedding)
+        return Embedded(embedding, key, encoder.backend_name, cached=False)
 
-    def _key(self, encoder: Encoder, view: SliceView) -> str:
-        return f"{self.model_version}/{encoder.backend_name}/{view.digest}"
+    def _names(self) -> tuple[str, ...]:
+        return (self.encoder.backend_name, *self.also_good)
+
+    def _key(self, encoder: str, view: SliceView) -> str:
+        return f"{self.model_version}/{encoder}/{view.digest}"
 
 
 def prepare_image(model: AdapterSam, image8: NDArray[np.uint8]) -> torch.Tensor:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lib.inference.chain import ChainDecoder
 from lib.inference.decoder import PromptDecoder
-from lib.inference.embedder import SliceEmbedder
+from lib.inference.embedder import Embedded, SliceEmbedder
 from lib.inference.predictor import Prediction
 from lib.inference.view import SliceView
 from lib.inference.worker import Priority, PriorityWorker
@@ -31,10 +31,18 @@ class Timings:
 
 @dataclass(frozen=True)
 class SegmentResult:
-    """The answer to one request; ``cached`` tells that the image had been encoded before."""
+    """The answer to one request.
+
+    Attributes:
+        prediction: mask, logits and predicted IoU.
+        timings: where the time went.
+        encoder: what encoded the image: "openvino bf16".
+        cached: the image had been encoded before.
+    """
 
     prediction: Prediction
     timings: Timings
+    encoder: str
     cached: bool
 
 
@@ -58,7 +66,7 @@ class SliceSegmenter:
         self.embedder = embedder
         self.decoder = decoder
         self.worker = worker
-        self._chains = chains
+        self.chains = chains
 
     @property
     def model_version(self) -> str:
@@ -83,20 +91,20 @@ class SliceSegmenter:
         _ = view.digest  # here, and not while others wait for the worker
         named = time.perf_counter()
 
-        def work() -> tuple[Prediction, bool, float, float]:
+        def work() -> tuple[Prediction, Embedded, float, float]:
             begun = time.perf_counter()
             image = self.embedder.embed(view)
             encoded = time.perf_counter()
-            answer = self._chains.answer(image, prompt, multimask)
+            answer = self.chains.answer(image, prompt, multimask)
             logits = self.decoder.enlarge(answer, view.height, view.width)
             prediction = Prediction(logits > 0, logits, answer.iou, answer.logits)
-            return prediction, image.cached, begun, encoded
+            return prediction, image, begun, encoded
 
-        prediction, cached, begun, encoded = self.worker.run(Priority.CLICK, work)
+        prediction, image, begun, encoded = self.worker.run(Priority.CLICK, work)
         timings = Timings(
             prepare=named - started,
             wait=begun - named,
             encode=encoded - begun,
             decode=time.perf_counter() - encoded,
         )
-        return SegmentResult(prediction, timings, cached)
+        return SegmentResult(prediction, timings, image.encoder, image.cached)

@@ -13,6 +13,8 @@ kernel for; torch on a CPU reorders their weights for each image otherwise.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.image_encoder import Attention
@@ -214,7 +216,8 @@ class FastAdapter(nn.Module):
         self.norm = adapter.norm
         self.channel = adapter.channel
         self.skip_connect = adapter.skip_connect
-        down, up = adapter.spatial[0].weight.detach(), adapter.spatial[2].weight.detach()
+        down = cast(nn.Conv2d, adapter.spatial[0]).weight.detach()
+        up = cast(nn.ConvTranspose2d, adapter.spatial[2]).weight.detach()
         self.dim: int = up.shape[1]
         # (out, in, 3, 3) -> (3 * 3 * in, out)
         self.down: torch.Tensor

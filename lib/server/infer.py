@@ -27,7 +27,7 @@ import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from numpy.typing import NDArray
 
-from lib.imaging.segmentation import slice_to_volume, write_label, write_nrrd
+from lib.imaging.segmentation import write_label, write_nrrd_slices
 from lib.imaging.volume import Volume
 from lib.inference.segmenter import SegmentResult, SliceSegmenter
 from lib.inference.view import SliceView
@@ -106,6 +106,8 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
             "weights": None if weights is None else weights.name,
             "model_version": self.model.version,
             "device": self.model.device.type,
+            "encoder": self.model.encoder_status,
+            "encode_ahead": [vars(progress) for progress in self.model.ahead_progress()],
         }
         return {**super().info(), **facts}
 
@@ -138,6 +140,7 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         clock.lap("segment")
         path = write_answer(result.prediction.mask, volume, target.k, click.result_extension)
         clock.lap("write")
+        ahead = self._encode_ahead(request, volume, target.k, click)
         latencies = {**clock.latencies(), **_rounded(vars(result.timings))}
         logger.info("%s, slice %d: %s", self.name, target.k, latencies)
         label = click.label or UNNAMED
@@ -148,8 +151,22 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
             "result_extension": click.result_extension,
             "latencies": latencies,
             "warnings": list(volume.warnings),
+            "encode_ahead": ahead,
             **self._facts(segmenter, result),
         }
+
+    def _encode_ahead(
+        self, request: Mapping[str, Any], volume: Volume, k: int, click: ClickRequest
+    ) -> dict[str, Any] | None:
+        """Have the other slices encoded; how far that is, None where it is switched off."""
+        ahead = self.model.ahead
+        if ahead is None:
+            return None
+        # Whoever replaces the file gets another volume, and intensities make other images.
+        intensity = click.intensity or self.intensity
+        name = f"{Path(request['image']).name}, {intensity}, {id(volume):x}"
+        progress = ahead.want(name, volume.n_slices, k, lambda n: self._view(volume, n, click))
+        return {"done": progress.done, "total": progress.total}
 
     def _view(self, volume: Volume, k: int, click: ClickRequest) -> SliceView:
         """Slice k as the network is to see it."""
@@ -158,14 +175,20 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
             intensity = find_architecture(self.model.choice.architecture).intensity
         return SliceView(volume.slice(k), intensity, volume.modality, volume.body_part)
 
+    def _network_facts(self, segmenter: SliceSegmenter, backend: str) -> dict[str, Any]:
+        """What answered; ``backend`` is what encoded the image."""
+        return {
+            "model": self.name,
+            "model_version": segmenter.model_version,
+            "backend": backend,
+            "device": self.model.device_name,
+        }
+
     def _facts(self, segmenter: SliceSegmenter, result: SegmentResult) -> dict[str, Any]:
         """What answered, and how sure it is of itself."""
         iou = result.prediction.iou
         return {
-            "model": self.name,
-            "model_version": segmenter.model_version,
-            "backend": segmenter.embedder.encoder.backend_name,
-            "device": self.model.device_name,
+            **self._network_facts(segmenter, result.encoder),
             "encoded_before": result.cached,
             # JSON has no NaN, which broken weights may give.
             "iou": round(iou, 4) if math.isfinite(iou) else None,
@@ -177,21 +200,35 @@ def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
 
 
 def write_answer(mask: NDArray[np.bool_], volume: Volume, k: int, extension: str) -> Path:
-    """Write a mask as a label map of the whole volume into a new temporary file.
+    """Write the mask (H, W) of slice k as `write_masks` does."""
+    return write_masks({k: mask}, volume, extension)
 
-    The file holds the value 1 on slice k and 0 elsewhere, on the image's own grid. It is
+
+def write_masks(masks: Mapping[int, NDArray[np.bool_]], volume: Volume, extension: str) -> Path:
+    """Write masks as a label map of the whole volume into a new temporary file.
+
+    The file holds the value 1 where a mask is set and 0 elsewhere, on the image's own grid. It is
     compressed although OHIF asks for ``result_compress: false``: OHIF reads gzip, and a label
     map of one slice shrinks a thousandfold.
+
+    Args:
+        masks: slice -> mask (H, W).
+        volume: the image.
+        extension: of the file, see `lib.server.requests.RESULT_EXTENSIONS`.
     """
-    labels = slice_to_volume(mask, volume.shape, k, OBJECT_VALUE)
     handle, name = tempfile.mkstemp(prefix="samed2d-", suffix=extension)
     os.close(handle)
     path = Path(name)
     try:
         if extension == ".nrrd":
-            write_nrrd(path, labels, volume.affine)
+            value = np.uint8(OBJECT_VALUE)
+            slices = {k: mask.astype(np.uint8) * value for k, mask in masks.items()}
+            write_nrrd_slices(path, slices, volume.shape, volume.affine)
         else:
-            write_label(path, labels, volume.affine)
+            labels = np.zeros(volume.shape[::-1], dtype=np.uint8)
+            for k, mask in masks.items():
+                labels[k][mask] = OBJECT_VALUE
+            write_label(path, labels.transpose(2, 1, 0), volume.affine)
     except BaseException:
         path.unlink(missing_ok=True)
         raise

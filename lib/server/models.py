@@ -33,7 +33,7 @@ class ModelSpec:
         name: of the model in the server's API.
         kind: which task serves it.
         description: one sentence for the annotator.
-        dimension: 2 where a click segments one slice.
+        dimension: 2 where a click segments one slice, 3 where it segments the volume.
         architectures: networks that can serve it, best first; the last one is the fall-back.
     """
 

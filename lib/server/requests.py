@@ -24,6 +24,8 @@ from lib.prompts.prompt import MAX_POINTS
 
 MAX_TEXT = 128
 """Longest name a client may send, in characters."""
+MAX_SECONDS = 3600.0
+"""Longest time budget of one request."""
 MAX_INDEX = 1 << 31
 """No image has as many voxels along an axis."""
 
@@ -58,6 +60,10 @@ class ClickRequest:
         result_extension: file format of the answer.
         save_label: keep the answer in the datastore.
         label_tag: under this tag.
+        time_budget: seconds that the segmentation of a volume may take, or None for the server's.
+        threshold: 0..1, the confidence below which a volume's object has ended, or None likewise.
+        max_slices: how far an object is carried from the prompted slices, or None for no limit.
+        client_id: who asks, as far as the client says.
 
     Raises:
         PromptError: a voxel is foreground and background at once.
@@ -73,6 +79,10 @@ class ClickRequest:
     result_extension: str = ".nrrd"
     save_label: bool = False
     label_tag: str = "original"
+    time_budget: float | None = None
+    threshold: float | None = None
+    max_slices: int | None = None
+    client_id: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse a voxel that is inside and outside at once."""
@@ -255,6 +265,25 @@ def _roi(key: str, value: object) -> Roi:
     return i0, i1, j0, j1, round(k0), round(k1)
 
 
+def _between(low: float, high: float) -> Callable[[str, object], float]:
+    """A number of a range; clients whose forms know only text send it as text."""
+
+    def parse(key: str, value: object) -> float:
+        try:
+            number = _number(float(value) if isinstance(value, str) else value)
+        except ValueError:
+            number = None
+        if number is None or not low <= number <= high:
+            raise _wrong(key, value, f"a number from {low:g} to {high:g}")
+        return number
+
+    return parse
+
+
+def _count(key: str, value: object) -> int:
+    return math.floor(_between(1, MAX_INDEX - 1)(key, value))
+
+
 def _flag(key: str, value: object) -> bool:
     """A boolean; clients that keep options as text or numbers send "true" or 1."""
     if isinstance(value, bool):
@@ -322,6 +351,12 @@ _PARSERS: dict[str, Callable[[str, object], Any]] = {
     # How.
     "intensity": _first(_word_of(INTENSITIES)),
     "multimask": _flag,
+    # How far an object is carried through a volume.
+    "time_budget": _between(0.1, MAX_SECONDS),
+    "threshold": _between(0, 1),
+    "max_slices": _count,
+    # Who asks: a newer request of the same user for the same object makes an older one stop.
+    "client_id": _text,
     # The answer. It is always a compressed file of uint8 with the value 1; clients say more.
     "result_extension": _word_of(RESULT_EXTENSIONS),
     "result_dtype": _word_of(("uint8",)),
@@ -332,7 +367,6 @@ _PARSERS: dict[str, Callable[[str, object], Any]] = {
     "label_tag": _first(_tag),
     # Sent along by clients; without effect here. The server chose its device when it started.
     "device": _first(_text),
-    "client_id": _text,
     "reset_state": _flag,
     "logging": _text,
 }

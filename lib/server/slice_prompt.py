@@ -42,8 +42,8 @@ def slice_prompt(click: ClickRequest, shape: Shape) -> SlicePrompt:
         PromptError: a point, slice or roi outside of the volume, or nothing on the slice.
     """
     for point in (*click.foreground, *click.background):
-        _check_point(point, shape)
-    roi = None if click.roi is None else _inside(click.roi, shape)
+        check_point(point, shape)
+    roi = None if click.roi is None else inside(click.roi, shape)
     k = _choose_slice(click, roi, shape)
     foreground = [p for p in click.foreground if p[2] == k]
     background = [p for p in click.background if p[2] == k]
@@ -96,7 +96,8 @@ def _nothing_on(k: int, clicked: list[int], shape: Shape) -> PromptError:
     )
 
 
-def _check_point(point: Voxel, shape: Shape) -> None:
+def check_point(point: Voxel, shape: Shape) -> None:
+    """Refuse a point outside of a volume of this shape (PromptError)."""
     if not all(0 <= value <= size - 1 for value, size in zip(point, shape, strict=True)):
         ranges = [f"0 <= {axis} <= {n - 1}" for axis, n in zip("ijk", shape, strict=True)]
         raise PromptError(
@@ -106,8 +107,12 @@ def _check_point(point: Voxel, shape: Shape) -> None:
         )
 
 
-def _inside(roi: Roi, shape: Shape) -> Roi:
-    """The part of a roi that lies in the volume; a hand-drawn one often reaches beyond."""
+def inside(roi: Roi, shape: Shape) -> Roi:
+    """The part of a roi that lies in the volume; a hand-drawn one often reaches beyond.
+
+    Raises:
+        PromptError: no part of it does.
+    """
     i0, i1, j0, j1, k0, k1 = roi
     lows, highs = (i0, j0, k0), (i1, j1, k1)
     if any(h < 0 or low > n - 1 for low, h, n in zip(lows, highs, shape, strict=True)):

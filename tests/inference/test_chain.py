@@ -13,6 +13,7 @@ from lib.inference.cache import ByteBoundedCache
 from lib.inference.chain import ChainDecoder, stage_counts, stages
 from lib.inference.decoder import LowRes, PromptDecoder
 from lib.inference.embedder import Embedded, SliceEmbedder
+from lib.inference.embedding_store import EmbeddingStore
 from lib.inference.view import SliceView
 from lib.networks.backends import TorchEncoder
 from lib.prompts import Prompt
@@ -37,7 +38,7 @@ class CountingDecoder(PromptDecoder):
 @pytest.fixture(scope="module")
 def image() -> Embedded:
     model = golden.tiny_model()
-    embedder = SliceEmbedder(model, TorchEncoder(model), ByteBoundedCache(1 << 20), "v1")
+    embedder = SliceEmbedder(model, TorchEncoder(model), EmbeddingStore(1 << 20), "v1")
     return embedder.embed(SliceView(golden.load("samed2d_tiny_io.npz")["image"]))
 
 

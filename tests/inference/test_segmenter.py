@@ -11,8 +11,9 @@ import torch
 from lib.errors import PromptError
 from lib.inference.cache import ByteBoundedCache
 from lib.inference.chain import ChainDecoder
-from lib.inference.decoder import Embedding, PromptDecoder
+from lib.inference.decoder import PromptDecoder
 from lib.inference.embedder import SliceEmbedder
+from lib.inference.embedding_store import EmbeddingStore
 from lib.inference.segmenter import SliceSegmenter
 from lib.inference.view import SliceView
 from lib.inference.worker import PriorityWorker
@@ -21,10 +22,8 @@ from lib.prompts import Prompt
 from tests.support import golden
 
 
-def make_segmenter(
-    cache: ByteBoundedCache[Embedding] | None = None, version: str = "v1"
-) -> SliceSegmenter:
-    cache = ByteBoundedCache(1 << 20) if cache is None else cache
+def make_segmenter(cache: EmbeddingStore | None = None, version: str = "v1") -> SliceSegmenter:
+    cache = EmbeddingStore(1 << 20) if cache is None else cache
     model = golden.tiny_model()
     embedder = SliceEmbedder(model, TorchEncoder(model), cache, version)
     decoder = PromptDecoder(model, torch.device("cpu"))
@@ -51,7 +50,7 @@ def test_the_second_click_on_an_image_is_not_encoded_again() -> None:
 
 
 def test_intensity_and_version_tell_embeddings_apart() -> None:
-    cache: ByteBoundedCache[Embedding] = ByteBoundedCache(1 << 20)
+    cache = EmbeddingStore(1 << 20)
     image = images(1)[0]
     assert not make_segmenter(cache).segment(SliceView(image), CLICK).cached
     assert not make_segmenter(cache).segment(SliceView(image, "bone"), CLICK).cached
@@ -71,7 +70,7 @@ def test_interleaved_users_get_their_own_answers() -> None:
 
 
 def test_a_bad_prompt_is_refused_before_the_image_is_encoded() -> None:
-    cache: ByteBoundedCache[Embedding] = ByteBoundedCache(1 << 20)
+    cache = EmbeddingStore(1 << 20)
     with pytest.raises(PromptError):
         make_segmenter(cache).segment(
             SliceView(images(1)[0]), Prompt(points=((99, 1),), labels=(1,))

@@ -141,7 +141,7 @@ def test_a_failed_write_leaves_no_file(ask, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(infer, "write_nrrd", full)
+    monkeypatch.setattr(infer, "write_nrrd_slices", full)
     with pytest.raises(OSError, match="No space"):
         ask(foreground=[[20, 17, 5]])
     assert list(tmp_path.iterdir()) == []

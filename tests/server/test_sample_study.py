@@ -17,6 +17,10 @@ from tests.support.organs import SAMPLE_DATA, image_names, organ_click, organ_ma
 from tests.support.server import RunningServer, start_server
 
 REQUIRED_MEAN_DICE = 0.80
+REQUIRED_VOLUME_DICE = 0.70
+"""Of the liver from one click; it was 0.83 when the rules of the walk were chosen."""
+REQUIRED_MEAN_VOLUME_DICE = 0.65
+"""Of all organs from one click each; it was 0.75."""
 
 pytestmark = pytest.mark.server
 
@@ -36,11 +40,13 @@ def organs() -> list[tuple[str, str]]:
     return [(image, organ) for image in image_names() for organ in organ_names(image)]
 
 
-def click(server: RunningServer, image: str, voxel: tuple[int, int, int]) -> np.ndarray:
+def click(
+    server: RunningServer, image: str, voxel: tuple[int, int, int], model: str = "samed2d"
+) -> np.ndarray:
     """Click as OHIF does; the label map (I, J, K) that comes back."""
     body = {"foreground": [list(voxel)], "background": [], "result_extension": ".nrrd"}
     answer = requests.post(
-        f"{server.url}/infer/samed2d",
+        f"{server.url}/infer/{model}",
         params={"image": image, "output": "image"},
         files={"params": (None, json.dumps(body))},
         timeout=120,
@@ -66,6 +72,21 @@ def test_one_click_in_each_organ_finds_it(server: RunningServer) -> None:
     print(table)
     assert len(scores) >= 15
     assert np.mean(list(scores.values())) >= REQUIRED_MEAN_DICE, table
+
+
+def test_one_click_in_an_organ_finds_it_on_all_slices(server: RunningServer) -> None:
+    scores = {}
+    for image, organ in organs():
+        target = organ_mask(organ, image)
+        voxel = organ_click(target)
+        answer = click(server, image, voxel, model="samed2d_volume")
+        assert answer.shape == target.shape
+        assert answer[voxel], f"{organ}: the click is not inside the mask"
+        scores[f"{image} {organ}"] = dice(answer, target)
+    table = "\n".join(f"{score:.3f} {name}" for name, score in scores.items())
+    print(table)
+    assert scores["phantom_abdomen_ct liver"] >= REQUIRED_VOLUME_DICE, table
+    assert np.mean(list(scores.values())) >= REQUIRED_MEAN_VOLUME_DICE, table
 
 
 def test_info_says_which_weights_answer(server: RunningServer) -> None:

@@ -112,6 +112,9 @@ def server_environment(home: Path, env: Mapping[str, str]) -> dict[str, str]:
         TMPDIR=str(home / "tmp"),
         MONAI_LABEL_SESSION_PATH=str(home / "sessions"),
         MONAI_LABEL_DICOMWEB_CACHE_PATH=str(home / "dicom"),
+        # A faster encoder takes the processor for seconds at each start; tests that want it say so.
+        SAMED2D_BACKEND="torch",
+        SAMED2D_CACHE_DIR=str(home / "cache"),
     )
     environment.update(env)
     return environment

@@ -1,0 +1,173 @@
+"""A faster encoder, prepared in the background while the first one answers.
+
+What takes long (exporting, quantising, compiling) is done once per model version and kept on disk
+by a process of its own, `scripts/prepare_encoder.py`: exporting holds Python's lock for seconds,
+and quantising takes all cores for a minute, so it runs with the lowest priority.
+
+Concurrency contract: one daemon thread per object does everything. ``status`` is one string,
+replaced as a whole; the encoder is exchanged on the worker, between two pieces of work.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lib.errors import UnavailableError
+from lib.inference.embedder import SliceEmbedder
+from lib.inference.worker import Priority, PriorityWorker
+from lib.networks.backends import Encoder, TorchEncoder
+from lib.networks.openvino_encoder import OpenVinoEncoder
+from lib.networks.plan import EncoderKind, EncoderPlan
+from lib.networks.prepared import discard, prepared_path
+from lib.networks.sam import AdapterSam
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "prepare_encoder.py"
+ROUNDS = 3
+"""Images that each encoder gets in a contest; its best time counts."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an encoder is prepared from.
+
+    Attributes:
+        architecture, weights: of the network.
+        version: of architecture and weights.
+        cache: folder of all caches.
+    """
+
+    architecture: str
+    weights: Path
+    version: str
+    cache: Path
+
+
+class EncoderUpgrade:
+    """Carries out the second half of an `EncoderPlan`.
+
+    Args:
+        plan: with something to do.
+        make: prepares and loads an encoder; may take minutes, and raise.
+        embedder: whose encoder is exchanged.
+        worker: that calls the embedder.
+    """
+
+    def __init__(
+        self,
+        plan: EncoderPlan,
+        make: Callable[[EncoderKind], Encoder],
+        embedder: SliceEmbedder,
+        worker: PriorityWorker,
+    ) -> None:
+        self._plan = plan
+        self._make = make
+        self._embedder = embedder
+        self._worker = worker
+        self._kind = plan.then or plan.first
+        self.status = f"{plan.first.name}, preparing {self._kind.name}"
+        self._thread = threading.Thread(target=self._run, name="encoder-upgrade", daemon=True)
+        self._thread.start()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until everything is decided; False where the time was too short."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        first = self._embedder.encoder
+        try:
+            encoder = self._make(self._kind)
+            image = self._image()
+            # The first image of a new encoder is slower than all others.
+            self._worker.run(Priority.AHEAD, lambda: encoder.encode(image))
+            verdict = ""
+            if self._plan.contest:
+                mine, theirs = self._time(encoder, image), self._time(first, image)
+                verdict = (
+                    f" ({mine * 1e3:.0f} ms an image, {first.backend_name} {theirs * 1e3:.0f})"
+                )
+                if theirs <= mine:
+                    self._finish(
+                        f"{first.backend_name}, faster here than {self._kind.name}{verdict}"
+                    )
+                    return
+            self._worker.run(Priority.AHEAD, lambda: self._exchange(encoder))
+            self._finish(f"{encoder.backend_name}{verdict}")
+        except Exception as error:
+            # The first encoder goes on; nobody who clicks needs to know.
+            logger.exception("%s could not be prepared", self._kind.name)
+            self._finish(f"{first.backend_name}; {self._kind.name} failed: {error}"[:300])
+
+    def _finish(self, status: str) -> None:
+        self.status = status
+        logger.info("encoder: %s", status)
+
+    def _exchange(self, encoder: Encoder) -> None:
+        # Whoever clicked before keeps the embeddings, and so the masks, of the first encoder.
+        self._embedder.also_good = (self._embedder.encoder.backend_name,)
+        self._embedder.encoder = encoder
+
+    def _image(self) -> torch.Tensor:
+        model = self._embedder.model
+        size = model.config.image_size
+        return torch.zeros(1, 3, size, size, device=model.pixel_mean.device)
+
+    def _time(self, encoder: Encoder, image: torch.Tensor) -> float:
+        """Seconds for an image, at best; clicks go first."""
+
+        def once() -> float:
+            started = time.perf_counter()
+            encoder.encode(image)
+            return time.perf_counter() - started
+
+        return min(self._worker.run(Priority.AHEAD, once) for _ in range(ROUNDS))
+
+
+def load_encoder(kind: EncoderKind, model: AdapterSam, source: Source) -> Encoder:
+    """Prepare an encoder, unless that was done before, and load it.
+
+    Raises:
+        UnavailableError: it could not be prepared.
+        RuntimeError: the prepared file cannot be used, also after it was made again.
+    """
+    if kind.backend != "openvino":
+        return TorchEncoder(model, kind.precision, compiled=kind.backend == "compiled")
+    path = prepared_path(source.cache, source.version, kind.precision)
+    if path.is_file():
+        try:
+            return OpenVinoEncoder(path, kind.precision)
+        except RuntimeError as error:
+            logger.warning("%s is damaged and made again: %s", path, error)
+            discard(path)
+    _prepare_in_child(kind, source)
+    return OpenVinoEncoder(path, kind.precision)
+
+
+def _prepare_in_child(kind: EncoderKind, source: Source) -> None:
+    command = [sys.executable, str(SCRIPT), "--architecture", source.architecture]
+    command += ["--precision", kind.precision, "--cache-dir", str(source.cache), "--quiet"]
+    command += ["--checkpoint", str(source.weights)]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as child:
+        atexit.register(child.kill)
+        output = child.communicate()[0].decode(errors="replace")
+        atexit.unregister(child.kill)
+    if child.returncode != 0:
+        raise UnavailableError(
+            got=f"status {child.returncode} of {SCRIPT.name} ({output.strip()[-400:]})",
+            allowed="a prepared encoder",
+            todo="run the script by hand and see what it says",
+        )

@@ -1,0 +1,151 @@
+"""Reports as lines for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from scripts._benchmark.click import ClickReport, Phase
+from scripts._benchmark.encoder import EncoderReport, VariantReport
+from scripts._benchmark.machine import Machine
+from scripts._benchmark.memory import MemoryUse
+from scripts._benchmark.statistics import Summary
+from scripts._benchmark.volume import VolumeReport
+
+NOT_AVAILABLE = "not available"
+PARTS = ("read", "wait", "encode", "decode", "write", "total")
+"""Of the server's latencies, in the order in which a click spends them."""
+
+
+def machine_lines(machine: Machine) -> list[str]:
+    """Two lines on the computer."""
+    versions = [f"{name} {version or 'missing'}" for name, version in machine.versions.items()]
+    memory = NOT_AVAILABLE if machine.memory_gib is None else f"{machine.memory_gib} GiB"
+    facts = [
+        machine.cpu,
+        f"{machine.cores} of {machine.cores_of_machine} cores",
+        f"memory {memory}",
+        f"torch threads {machine.torch_threads}",
+        f"OMP_NUM_THREADS {machine.omp_num_threads or 'not set'}",
+        machine.gpu or "no CUDA device",
+        " ".join(machine.instructions),
+    ]
+    return ["machine   " + ", ".join(filter(None, facts)), "software  " + ", ".join(versions)]
+
+
+def encoder_lines(report: EncoderReport) -> list[str]:
+    """Times and ratios of the encoders, then how far their results are apart."""
+    everyone = [report.baseline, *report.variants]
+    times = [["encoder", "median ms", "min", "p95", "times faster", "prepared s", "with MiB"]]
+    close = [["encoder", "embedding max", "relative", "logits max", "of", "Dice mean", "Dice min"]]
+    for variant in everyone:
+        times.append([variant.name, *_times(variant)])
+        agreement = variant.agreement
+        if agreement is not None and variant is not report.baseline:
+            numbers = (
+                f"{agreement.embedding_max_abs:.1e}",
+                f"{100 * agreement.embedding_relative:.3f} %",
+                f"{agreement.logits_max_abs:.1e}",
+                f"{agreement.logits_largest:.1e}",
+                f"{agreement.dice_mean:.4f}",
+                f"{agreement.dice_minimum:.4f}",
+            )
+            close.append([variant.name, *numbers])
+    return [
+        f"{report.architecture}, {report.weights}, {report.parameters / 1e6:.1f} million numbers "
+        f"in the encoder, on {report.device}; {report.rounds} rounds of {report.images} images",
+        "",
+        *table(times),
+        "",
+        f"against {report.baseline.name}:",
+        *table(close),
+        *(f"{v.name}: {NOT_AVAILABLE}: {v.unavailable}" for v in everyone if v.unavailable),
+    ]
+
+
+def click_lines(report: ClickReport) -> list[str]:
+    """HTTP times by kind of click, then what the server says of itself."""
+    parts = [name for name in PARTS if any(name in phase.parts for phase in report.phases)]
+    http = [["HTTP, ms", "n", "p50", "p95", "max", "encoded before", "backend"]]
+    inside = [["server, median ms", *parts, "HTTP"]]
+    for phase in report.phases:
+        http.append(_http(phase))
+        if phase.parts:
+            inside.append(
+                [phase.name, *(_median(phase.parts.get(p)) for p in parts), _median(phase.http)]
+            )
+    ahead = report.ahead
+    done = f"{ahead.unavailable}"
+    if ahead.seconds is not None:
+        done = f"{ahead.slices} slices in {ahead.seconds:.1f} s, a click each {ahead.pause} s"
+    return [
+        f"volume {' x '.join(map(str, report.shape))}, network {report.weights or 'as served'}, "
+        f"an answer of {report.answer_bytes} bytes",
+        f"server    starts in {_seconds(report.seconds_to_start)}, memory {_use(report.memory)}",
+        f"ahead     {done}",
+        "",
+        *table(http),
+        "",
+        *table(inside),
+    ]
+
+
+def volume_lines(report: VolumeReport) -> list[str]:
+    """One click that became a volume."""
+    laps = ", ".join(f"{name} {value:.2f}" for name, value in report.latencies.items())
+    return [
+        f"volume {' x '.join(map(str, report.shape))}, network {report.weights or 'as served'}, "
+        f"backend {report.backend or 'unknown'}",
+        f"click     {report.point}",
+        f"time      {report.seconds:.1f} s for {report.slices} slices with a mask, "
+        f"{_seconds(report.seconds_per_slice)} a slice; again in {report.seconds_again:.1f} s",
+        f"server    {laps or NOT_AVAILABLE}",
+        f"memory    {_use(report.memory)}",
+        f"answer    {report.answer_bytes} bytes",
+    ]
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows in columns; the first column to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(_aligned(row, widths)).rstrip() for row in rows]
+
+
+def _aligned(row: Iterable[str], widths: Sequence[int]) -> list[str]:
+    cells = zip(row, widths, strict=True)
+    return [c.rjust(w) if n else c.ljust(w) for n, (c, w) in enumerate(cells)]
+
+
+def _times(variant: VariantReport) -> list[str]:
+    time = variant.time
+    if time is None or variant.times_faster is None or variant.seconds_to_prepare is None:
+        return ["-"] * 6
+    memory = "-" if variant.memory is None else f"+{variant.memory.added:.0f}"
+    return [
+        f"{time.median:.2f}",
+        f"{time.minimum:.2f}",
+        f"{time.p95:.2f}",
+        f"{variant.times_faster:.2f}",
+        f"{variant.seconds_to_prepare:.1f}",
+        memory,
+    ]
+
+
+def _http(phase: Phase) -> list[str]:
+    numbers = (phase.http.median, phase.http.p95, phase.http.maximum)
+    before = f"{phase.encoded_before}" if phase.parts else "-"
+    backends = ", ".join(phase.backends) or "-"
+    return [phase.name, str(phase.http.count), *(f"{n:.1f}" for n in numbers), before, backends]
+
+
+def _median(summary: Summary | None) -> str:
+    return "-" if summary is None else f"{summary.median:.1f}"
+
+
+def _seconds(value: float | None) -> str:
+    return NOT_AVAILABLE if value is None else f"{value:.2f} s"
+
+
+def _use(memory: MemoryUse | None) -> str:
+    if memory is None:
+        return NOT_AVAILABLE
+    return f"{memory.before:.0f} MiB before, {memory.peak:.0f} MiB at most"

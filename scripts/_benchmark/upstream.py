@@ -1,0 +1,118 @@
+"""The image encoder of the original SAM-Med2D, out of a checkout that the user has.
+
+The original is a fork of segment-anything under the same package name, and this project imports
+the unchanged one. So only the folder ``segment_anything/modeling`` of the checkout is loaded,
+under a name of its own: its files import nothing but each other (relatively) and torch, and
+nothing that is imported elsewhere changes. The rest of the fork, which needs more packages, is
+never executed.
+
+Loading runs the checkout's code: name a checkout that you trust.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from lib.networks import AdapterSam
+from scripts._benchmark.errors import BenchmarkError
+
+PACKAGE = "samed2d_benchmark_upstream"
+"""Name under which the checkout's modules are known to Python."""
+_MODELING = Path("segment_anything", "modeling")
+
+
+class OriginalEncoder:
+    """The original's arithmetic with the weights of one of our networks.
+
+    Args:
+        checkout: folder with the original repository.
+        model: whose weights are copied, by the names of the published state dict.
+
+    Raises:
+        BenchmarkError: no such checkout, or an encoder that these weights do not fit.
+    """
+
+    backend_name = "original torch fp32"
+
+    def __init__(self, checkout: Path, model: AdapterSam) -> None:
+        modeling = load_modeling(checkout)
+        try:
+            self._encoder = _build(modeling, model)
+            self._encoder.load_state_dict(model.image_encoder.state_dict())
+        except (AttributeError, TypeError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise BenchmarkError(
+                f"the encoder in {checkout} is not that of SAM-Med2D: {reason}"
+            ) from error
+        self._encoder = self._encoder.to(model.pixel_mean.device).eval()
+
+    @torch.inference_mode()
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed normalised images (B, 3, S, S) as (B, C, S/16, S/16)."""
+        embeddings: torch.Tensor = self._encoder(images)
+        return embeddings
+
+
+def load_modeling(checkout: Path) -> ModuleType:
+    """Import ``segment_anything/modeling`` of a checkout under the name `PACKAGE`.
+
+    Raises:
+        BenchmarkError: not a checkout of the original, or its code does not run here.
+    """
+    folder = checkout / _MODELING
+    start = folder / "__init__.py"
+    if not start.is_file() or not (folder / "image_encoder.py").is_file():
+        raise BenchmarkError(
+            f"{checkout} is no checkout of the original SAM-Med2D: it has no "
+            f"{_MODELING / 'image_encoder.py'}; clone OpenGVLab/SAM-Med2D and name its folder"
+        )
+    _forget()
+    spec = importlib.util.spec_from_file_location(
+        PACKAGE, start, submodule_search_locations=[str(folder)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[PACKAGE] = module  # its files look their package up to import each other
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        _forget()
+        raise BenchmarkError(f"the code in {folder} does not run here: {error!r}") from error
+    return module
+
+
+def _forget() -> None:
+    """Remove what an earlier checkout left, so that two of them do not mix."""
+    for name in [n for n in sys.modules if n == PACKAGE or n.startswith(PACKAGE + ".")]:
+        del sys.modules[name]
+
+
+def _build(modeling: ModuleType, model: AdapterSam) -> nn.Module:
+    """The original's encoder in the shapes of a network (its build_sam.py)."""
+    config = model.config
+    encoder = modeling.ImageEncoderViT(
+        depth=config.depth,
+        embed_dim=config.embed_dim,
+        img_size=config.image_size,
+        mlp_ratio=4,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        num_heads=config.num_heads,
+        patch_size=config.patch_size,
+        qkv_bias=True,
+        use_rel_pos=True,
+        global_attn_indexes=list(config.global_attention),
+        window_size=config.window_size,
+        out_chans=config.prompt_dim,
+        adapter_train=True,
+    )
+    if not isinstance(encoder, nn.Module):
+        raise TypeError("ImageEncoderViT is no torch module")
+    return encoder

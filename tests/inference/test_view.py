@@ -1,0 +1,41 @@
+"""What the network is to see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lib.inference.view import SliceView
+
+PIXELS = np.random.default_rng(0).integers(-1000, 1000, (40, 60)).astype(np.int16)
+VIEW = SliceView(PIXELS, "auto", "CT", "ABDOMEN")
+
+
+def test_equal_content_has_an_equal_name_and_nothing_else_has() -> None:
+    strided = np.repeat(PIXELS, 2, axis=1)[:, ::2]
+    assert SliceView(strided, "auto", "CT", "ABDOMEN").digest == VIEW.digest
+    others = [
+        replace(VIEW, pixels=PIXELS + 1),
+        replace(VIEW, pixels=PIXELS.reshape(60, 40)),
+        replace(VIEW, pixels=PIXELS.astype(np.int32)),
+        replace(VIEW, intensity="bone"),
+        replace(VIEW, modality="MR"),
+        replace(VIEW, body_part=None),
+        VIEW.cropped((0, 0, 60, 39)),
+    ]
+    assert len({VIEW.digest, *(other.digest for other in others)}) == 1 + len(others)
+
+
+def test_a_crop_is_a_part_of_the_whole_image() -> None:
+    crop = VIEW.cropped((10, 5, 30, 25))
+    assert (crop.height, crop.width) == (20, 20)
+    np.testing.assert_array_equal(crop.image8(), VIEW.image8()[5:25, 10:30])
+    assert (VIEW.height, VIEW.width) == (40, 60)
+
+
+@pytest.mark.parametrize("crop", [(0, 0, 0, 5), (-1, 0, 5, 5), (0, 0, 61, 5), (5, 9, 8, 9)])
+def test_a_crop_lies_on_the_image(crop: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="40 rows and 60 columns"):
+        VIEW.cropped(crop)

@@ -1,0 +1,507 @@
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice, pairwise
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import psutil
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from requests_toolbelt import MultipartEncoder
+
+from lib.imaging.segmentation import encode_nrrd_slices
+from lib.networks import ARCHITECTURES
+from scripts._benchmark import click, encoder, tables, upstream
+from scripts._benchmark.errors import BenchmarkError
+from scripts._benchmark.memory import PeakMeter
+from scripts._benchmark.network import NetworkSource
+from scripts._benchmark.statistics import summarise, times_faster
+from scripts._benchmark.study import MOST_POINTS, OBJECT, Study, clicks, write_study
+from scripts._benchmark.viewer import Viewer
+from tests.support.golden import TINY, tiny_model
+from tests.support.server import REPOSITORY
+
+ON_LINUX = Path("/proc/self/clear_refs").exists()
+SCRIPT = REPOSITORY / "scripts" / "benchmark.py"
+_spec = importlib.util.spec_from_file_location("benchmark_script", SCRIPT)
+assert _spec is not None
+assert _spec.loader is not None
+script = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(script)
+
+
+# --- Numbers
+
+
+@given(st.lists(st.floats(1e-6, 100), min_size=1, max_size=50))
+def test_summary_is_ordered_and_in_milliseconds(seconds):
+    found = summarise(seconds)
+    assert found.count == len(seconds)
+    assert found.minimum <= found.median <= found.p95 <= found.maximum
+    assert (found.minimum, found.maximum) == (1000 * min(seconds), 1000 * max(seconds))
+
+
+def test_known_summary():
+    found = summarise([0.001 * n for n in range(101)])
+    assert (found.median, found.p95) == pytest.approx((50, 95))
+    assert times_faster(found, summarise([0.025])) == pytest.approx(2)
+
+
+@pytest.mark.parametrize("seconds", [[], [-0.1], [float("nan")]])
+def test_what_is_no_duration_is_refused(seconds):
+    with pytest.raises(ValueError, match="duration"):
+        summarise(seconds)
+
+
+def test_peak_memory_is_that_of_the_work():
+    def work() -> None:
+        _ = np.ones(64 << 20, np.uint8)
+
+    work()  # an earlier peak, which must not count
+    meter = PeakMeter()
+    idle = meter.read()
+    meter = PeakMeter()
+    work()
+    used = meter.read()
+    assert (used is None) == (not ON_LINUX)
+    if used is None or idle is None:
+        return
+    assert idle.added < 32
+    assert 60 < used.added < 90
+    assert used.peak > used.before
+
+
+def test_peak_memory_of_nobody_is_not_available():
+    assert PeakMeter(2**22 + 1).read() is None
+
+
+# --- The study
+
+
+def test_volume_is_as_announced(tmp_path):
+    study = write_study(tmp_path, (64, 48, 5), seed=1)
+    file = tmp_path / f"{study.image}.nii"
+    volume = np.asanyarray(nib.load(file).dataobj)
+    assert volume.dtype == np.int16
+    assert volume.shape == study.shape
+    assert file.stat().st_size == 352 + volume.nbytes  # not compressed
+    assert len({volume[:, :, k].tobytes() for k in range(5)}) == 5
+    rng = np.random.default_rng(0)
+    inside = [volume[study.inside(rng, k)] for k in range(5) for _ in range(9)]
+    outside = [volume[study.outside(rng, k)] for k in range(5) for _ in range(9)]
+    assert np.abs(np.subtract(inside, OBJECT)).max() < 100
+    assert np.mean(outside) < OBJECT - 100
+    write_study(tmp_path, (64, 48, 5), seed=1, image="again")
+    assert (tmp_path / "again.nii").read_bytes() == file.read_bytes()
+
+
+def test_requests_grow_by_one_point_or_begin_anew():
+    study = Study("x", (64, 48, 5))
+    found = list(islice(clicks(np.random.default_rng(0), study, 3), 60))
+    counts = [len(points.foreground) + len(points.background) for points in found]
+    assert counts[0] == 1
+    assert max(counts) == MOST_POINTS
+    assert any(points.background for points in found)
+    for (before, after), (old, new) in zip(pairwise(counts), pairwise(found), strict=True):
+        assert after in (1, before + 1)
+        if after > 1:
+            assert new.foreground[: len(old.foreground)] == old.foreground
+    assert all(voxel[2] == 3 for points in found for voxel in points.foreground)
+
+
+# --- The original repository
+
+MODELING = {
+    "__init__.py": "from .image_encoder import ImageEncoderViT\n",
+    "common.py": "CALLS = []\n",
+    "image_encoder.py": """
+from lib.networks.architectures import Architecture
+from lib.networks.encoder import build_image_encoder
+from .common import CALLS
+
+def ImageEncoderViT(*, embed_dim, depth, num_heads, global_attn_indexes, window_size, out_chans,
+                    **others):
+    CALLS.append(others)
+    return build_image_encoder(Architecture("mini", embed_dim, depth, num_heads,
+        tuple(global_attn_indexes), window_size, prompt_dim=out_chans))
+""",
+}
+
+
+def write_checkout(folder: Path, **changes: str) -> Path:
+    """A checkout whose package cannot be imported as a whole, as the original's often cannot."""
+    modeling = folder / "segment_anything" / "modeling"
+    modeling.mkdir(parents=True)
+    (folder / "segment_anything" / "__init__.py").write_text("import a_package_nobody_has\n")
+    for name, text in MODELING.items():
+        (modeling / name).write_text(changes.get(name.removesuffix(".py"), text))
+    return folder
+
+
+def test_upstream_computes_what_our_network_computes(tmp_path):
+    model = tiny_model()
+    original = upstream.OriginalEncoder(write_checkout(tmp_path), model)
+    images = torch.randn(2, 3, 256, 256, generator=torch.manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(original.encode(images), model.encode(images))
+    (others,) = sys.modules[upstream.PACKAGE + ".common"].CALLS
+    assert others["adapter_train"] is True
+    assert others["img_size"] == TINY.image_size
+
+
+def test_upstream_does_not_touch_our_segment_anything(tmp_path):
+    ours = {name: m for name, m in sys.modules.items() if name.startswith("segment_anything")}
+    assert ours
+    first = upstream.load_modeling(write_checkout(tmp_path / "a"))
+    second = upstream.load_modeling(write_checkout(tmp_path / "b", common="CALLS = ['b']\n"))
+    now = {name: m for name, m in sys.modules.items() if name.startswith("segment_anything")}
+    assert now == ours
+    assert first.common.CALLS == []
+    assert second.common.CALLS == ["b"]
+    assert str(tmp_path) not in "".join(sys.path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"common": "raise ValueError('no')\n"}, "does not run here: ValueError('no')"),
+        ({"__init__": "\n"}, "is not that of SAM-Med2D"),
+        (
+            {"image_encoder": "from torch import nn\ndef ImageEncoderViT(**_): return nn.ReLU()\n"},
+            "is not that of SAM-Med2D",
+        ),
+    ],
+)
+def test_another_repository_is_refused(tmp_path, changes, sentence):
+    with pytest.raises(BenchmarkError) as info:
+        upstream.OriginalEncoder(write_checkout(tmp_path, **changes), tiny_model())
+    assert sentence in str(info.value)
+
+
+# --- encoder
+
+
+@pytest.fixture
+def main(monkeypatch):
+    """The command, with a tiny network and without binding this process to one core."""
+    monkeypatch.setitem(ARCHITECTURES, "tiny", TINY)
+    monkeypatch.setattr(script, "limit_threads", lambda count: None)
+    return script.main
+
+
+SMALL = ["encoder", "--architecture", "tiny", "--rounds", "2", "--images", "2"]
+
+
+def test_encoder_report(main, tmp_path, capsys):
+    file = tmp_path / "report.json"
+    run = [*SMALL, "--variants", "torch:fp32,nobody:fp32", "--json", str(file)]
+    assert main([*run, "--upstream", str(write_checkout(tmp_path))]) == script.DONE
+    report = json.loads(file.read_text())
+    assert report["benchmark"] == "encoder"
+    assert report["architecture"] == "tiny"
+    assert "RANDOM" in report["weights"]
+    assert report["machine"]["versions"]["torch"]
+    baseline, (ours, nobody) = report["baseline"], report["variants"]
+    assert baseline["name"] == upstream.OriginalEncoder.backend_name
+    assert baseline["times_faster"] == 1
+    assert baseline["time"]["count"] == ours["time"]["count"] == 4
+    assert ours["times_faster"] == baseline["time"]["median"] / ours["time"]["median"]
+    assert ours["agreement"]["embedding_max_abs"] < 1e-4
+    assert ours["agreement"]["dice_minimum"] > 0.99
+    assert ours["agreement"]["logits_largest"] > 0
+    assert "'nobody'" in nobody["unavailable"]
+    assert nobody["time"] is None
+    printed = capsys.readouterr()
+    assert "nobody:fp32: not available: Got: backend 'nobody'" in printed.out
+    assert report["machine"]["cpu"] in printed.out
+
+
+def test_differences_are_measured(main, tmp_path, monkeypatch):
+    class Wrong:
+        backend_name = "wrong"
+
+        def __init__(self, model):
+            self._model = model
+
+        def encode(self, images):
+            with torch.inference_mode():
+                return self._model.encode(images) + 0.5
+
+    monkeypatch.setattr(encoder, "make_encoder", lambda model, *_: Wrong(model))
+    file = tmp_path / "report.json"
+    assert main([*SMALL, "--variants", "wrong:fp32", "--json", str(file)]) == script.DONE
+    report = json.loads(file.read_text())
+    assert report["baseline"]["name"] == encoder.ReferenceEncoder.backend_name
+    agreement = report["variants"][0]["agreement"]
+    assert agreement["embedding_max_abs"] == pytest.approx(0.5, rel=1e-3)
+    assert agreement["embedding_relative"] > 0.1
+    assert agreement["logits_max_abs"] > 0
+    assert agreement["dice_minimum"] <= agreement["dice_mean"] <= 1
+
+
+def test_random_networks_are_the_same_everywhere(monkeypatch, tmp_path):
+    monkeypatch.setitem(ARCHITECTURES, "tiny", TINY)
+    source = NetworkSource.find("tiny", None, 7)
+    first, second = source.load().state_dict(), source.load().state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert first["image_encoder.blocks.0.attn.rel_pos_h"].any()
+    written = NetworkSource("tiny", source.file(tmp_path), 0).load().state_dict()
+    assert all(torch.allclose(first[name], written[name], atol=2e-3) for name in first)
+    other = NetworkSource.find("tiny", None, 8).load().state_dict()
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_failures_are_one_sentence(main, tmp_path, capsys):
+    assert main([*SMALL, "--upstream", str(tmp_path)]) == script.FAILED
+    assert "is no checkout of the original SAM-Med2D" in capsys.readouterr().err
+    assert main([*SMALL, "--checkpoint", str(tmp_path / "no.safetensors")]) == script.FAILED
+    assert "no weight file at" in capsys.readouterr().err
+    assert main(["click", "--server", "http://127.0.0.1:9", "--image", "x"]) == script.FAILED
+    assert "no answer from http://127.0.0.1:9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ([], "part"),
+        (["encoder", "--variants", "torch"], "backend:precision"),
+        (["encoder", "--rounds", "0"], "at least 1"),
+        (["encoder", "--architecture", "vit"], "invalid choice"),
+        (["click", "--shape", "512,512"], "three whole numbers"),
+        (["click", "--shape", "8,512,3"], "at least 16,16,1"),
+        (["click", "--checkpoint", "x"], "--checkpoint needs --architecture"),
+        (["click", "--server", "http://x"], "belong together"),
+        (
+            ["click", "--server", "http://x", "--image", "y", "--conf", "device", "cpu"],
+            "no --conf",
+        ),
+        (["volume", "--image", "x.nii"], "--image needs --point"),
+    ],
+)
+def test_wrong_arguments_are_explained(wrong, sentence, capsys):
+    with pytest.raises(SystemExit) as end:
+        script.main(wrong)
+    assert end.value.code == script.WRONG_ARGUMENTS
+    assert sentence in capsys.readouterr().err
+
+
+# --- click, against a server made for the test
+
+
+@contextlib.contextmanager
+def pretender(shape: tuple[int, int, int], ahead_total: int | None) -> Iterator[tuple[str, list]]:
+    """A server that encodes one slice ahead with each click; gives its address and the requests."""
+    bodies: list[dict] = []
+    label = encode_nrrd_slices({}, shape, np.eye(4))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            sent = json.loads(body[body.index(b"{") : body.rindex(b"}") + 1])
+            bodies.append({**sent, "path": self.path})
+            facts = {
+                "backend": "torch fp32",
+                "encoded_before": len(bodies) > 2,
+                "latencies": {"decode": 0.002, "total": 0.003},
+            }
+            if ahead_total:
+                facts["encode_ahead"] = {"done": len(bodies), "total": ahead_total}
+            fields = {"params": (None, json.dumps(facts)), "image": ("a.nrrd", label)}
+            answer = MultipartEncoder(fields=fields)
+            if "output=image" in self.path:
+                self.answer("application/octet-stream", label)
+            else:
+                self.answer(answer.content_type, answer.to_string())
+
+        def do_GET(self) -> None:
+            self.answer("application/json", json.dumps({"models": {"samed2d": {}}}).encode())
+
+        def answer(self, kind: str, content: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", bodies
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_foreign_server(main, tmp_path, capsys):
+    file = tmp_path / "report.json"
+    with pretender((64, 48, 5), None) as (url, bodies):
+        run = ["click", "--server", url, "--image", "ct", "--shape", "64,48,5", "--clicks", "3"]
+        assert main([*run, "--json", str(file)]) == script.DONE
+    report = json.loads(file.read_text())
+    phases = {phase["name"]: phase for phase in report["phases"]}
+    counts = {name: phase["http"]["count"] for name, phase in phases.items()}
+    assert counts == {
+        "first_request": 1,
+        "later_clicks": 3,
+        "later_clicks_label_only": 3,
+        "new_slices": 3,
+    }
+    assert phases["later_clicks"]["parts"]["decode"]["median"] == pytest.approx(2)
+    assert phases["later_clicks"]["encoded_before"] == 3
+    assert phases["later_clicks_label_only"]["parts"] == {}
+    assert len({body["foreground"][0][2] for body in bodies}) == 4  # the first slice and 3 new
+    assert sum("output=image" in body["path"] for body in bodies) == 3
+    assert all("image=ct" in body["path"] for body in bodies)
+    assert report["memory"] is None
+    assert "memory not available" in capsys.readouterr().out
+
+
+def make_clicker(url: str, shape: tuple[int, int, int]) -> click._Clicker:
+    plan = click.ClickPlan(None, shape, clicks=2, pause=0)
+    return click._Clicker(plan, Study("ct", shape), url, lambda line: None)
+
+
+def test_clicks_go_on_until_all_is_encoded_ahead():
+    shape = (64, 48, 40)
+    with pretender(shape, 20) as (url, bodies):
+        clicker = make_clicker(url, shape)
+        report = clicker.with_ahead(url)
+    assert report.unavailable is None
+    assert report.slices == 20
+    assert report.seconds > 0
+    phases = {p.name: p.http.count for p in clicker.report({}, None, report, None).phases}
+    # One request warms up, one opens the volume, and after 18 more everything is encoded.
+    assert phases == {
+        "first_request_with_ahead": 1,
+        "later_clicks_during_ahead": 15,
+        "new_slices_during_ahead": 3,
+        "new_slices_after_ahead": 2,
+    }
+    assert "image=warm-up" in bodies[0]["path"]
+    slices = [body["foreground"][0][2] for body in bodies[1:]]
+    unseen = slices[-2:]
+    assert not set(unseen) & set(slices[:-2])
+
+
+def test_what_was_cached_is_forgotten_but_for_encoders(tmp_path):
+    for name in ("encoders", "embeddings"):
+        (tmp_path / "cache" / name / "inner").mkdir(parents=True)
+    click.forget_embeddings(tmp_path)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["encoders"]
+
+
+def test_a_faster_encoder_is_waited_for(monkeypatch):
+    said = iter(["torch fp32, preparing openvino bf16"] * 3 + ["openvino bf16"])
+    viewer = Viewer("http://nobody", "m", "x")
+    monkeypatch.setattr(viewer, "info", lambda: {"encoder": next(said)})
+    monkeypatch.setattr("scripts._benchmark.viewer.SETTLE_PAUSE", 0)
+    viewer.settle(60)
+    assert list(said) == []
+    monkeypatch.setattr(viewer, "info", lambda: {"encoder": "preparing"})
+    viewer.settle(0)
+
+
+def test_a_server_that_says_nothing_of_progress():
+    with pretender((64, 48, 5), None) as (url, _):
+        report = make_clicker(url, (64, 48, 5)).with_ahead(url)
+    assert report.unavailable == "the server does not say how far it is"
+
+
+def test_table_columns():
+    assert tables.table([["a", "bb"], ["ccc", "d"]]) == ["a    bb", "ccc   d"]
+
+
+# --- click and volume, with the real server
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Servers that still run on a temporary folder, and files in it."""
+    running = [
+        " ".join(process.info["cmdline"] or ())
+        for process in psutil.process_iter(["cmdline"])
+        if str(folder) in " ".join(process.info["cmdline"] or ())
+    ]
+    return running + [path.name for path in folder.iterdir()]
+
+
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """Temporary files of the command lie here."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.server
+def test_clicks_on_the_real_server(main, scratch, tmp_path):
+    file = tmp_path / "report.json"
+    run = ["click", "--architecture", "samed2d_t", "--shape", "64,48,5", "--clicks", "3"]
+    run += ["--pause", "0", "--settle", "0", "--conf", "labels", "liver", "--json", str(file)]
+    assert main(run) == script.DONE
+    assert leftovers(scratch) == []
+    report = json.loads(file.read_text())
+    assert report["weights"] == "samed2d_t.safetensors"
+    assert report["shape"] == [64, 48, 5]
+    assert report["conf"]["labels"] == "liver"
+    assert report["seconds_to_start"] > 0
+    phases = {phase["name"]: phase for phase in report["phases"]}
+    later, new = phases["later_clicks"], phases["new_slices"]
+    assert (later["encoded_before"], new["encoded_before"]) == (3, 0)
+    for phase in (later, new):
+        assert {"read", "wait", "encode", "decode", "write", "total"} <= set(phase["parts"])
+        assert phase["parts"]["total"]["median"] <= phase["http"]["median"]
+    assert later["parts"]["encode"]["median"] < new["parts"]["encode"]["median"]
+    if ON_LINUX:
+        assert report["memory"]["peak"] > 100
+    ahead = report["ahead"]
+    assert ahead["unavailable"] or (ahead["slices"] > 0 and "new_slices_after_ahead" in phases)
+
+
+@pytest.mark.server
+def test_one_click_for_a_volume(main, scratch, tmp_path):
+    # A model for slices answers, so that this needs no weights for volumes.
+    write_study(tmp_path, (64, 48, 5), seed=0, image="mine")
+    file = tmp_path / "report.json"
+    run = ["volume", "--image", str(tmp_path / "mine.nii"), "--point", "32,24,2"]
+    assert main([*run, "--model", "samed2d", "--json", str(file)]) == script.DONE
+    assert leftovers(scratch) == []
+    report = json.loads(file.read_text())
+    assert report["shape"] == [64, 48, 5]
+    assert report["slices"] == 1
+    assert report["seconds_per_slice"] == report["seconds"]
+    assert report["latencies"]["total"] <= report["seconds"]
+
+
+@pytest.mark.server
+def test_an_interrupted_benchmark_leaves_nothing(scratch):
+    environment = {**os.environ, "TMPDIR": str(scratch)}
+    command = [sys.executable, str(SCRIPT), "click", "--shape", "64,48,5", "--clicks", "9999"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if "later clicks" in line:  # the server runs
+                break
+        assert any("start_server" in line for line in leftovers(scratch))
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(60) == script.INTERRUPTED, rest
+    assert "Traceback" not in rest
+    assert leftovers(scratch) == []
