@@ -84,7 +84,7 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         self.name = spec.name
         self.model = model
         self.intensity = options.intensity
-        self._volumes = volumes
+        self.volumes = volumes
         # Slicer sends this whole dict along (of a list its first item), OHIF shows it as a form.
         # So every key must be one that `ClickRequest` knows, with the default in front.
         others = tuple(name for name in INTENSITIES if name != options.intensity)
@@ -130,12 +130,12 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         """
         click = ClickRequest.parse({k: v for k, v in request.items() if k not in HOST_KEYS})
         clock = Stopwatch()
-        volume = self._volumes.get(Path(request["image"]))
+        volume = self.volumes.get(Path(request["image"]))
         clock.lap("read")
         target = slice_prompt(click, volume.shape)
         segmenter = self.model.segmenter()
         clock.lap("load")
-        view = self._view(volume, target.k, click)
+        view = self.view(volume, target.k, click.intensity)
         result = segmenter.segment(view, target.prompt, multimask=click.multimask)
         clock.lap("segment")
         path = write_answer(result.prediction.mask, volume, target.k, click.result_extension)
@@ -165,12 +165,18 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         # Whoever replaces the file gets another volume, and intensities make other images.
         intensity = click.intensity or self.intensity
         name = f"{Path(request['image']).name}, {intensity}, {id(volume):x}"
-        progress = ahead.want(name, volume.n_slices, k, lambda n: self._view(volume, n, click))
+        progress = ahead.want(name, volume.n_slices, k, lambda n: self.view(volume, n, intensity))
         return {"done": progress.done, "total": progress.total}
 
-    def _view(self, volume: Volume, k: int, click: ClickRequest) -> SliceView:
-        """Slice k as the network is to see it."""
-        intensity = click.intensity or self.intensity
+    def view(self, volume: Volume, k: int, intensity: str | None = None) -> SliceView:
+        """Slice k as the network is to see it.
+
+        Args:
+            volume: the image.
+            k: slice.
+            intensity: how grey values become 8 bit, None for the server's choice.
+        """
+        intensity = intensity or self.intensity
         if intensity == "auto":  # which means: as the network was trained
             intensity = find_architecture(self.model.choice.architecture).intensity
         return SliceView(volume.slice(k), intensity, volume.modality, volume.body_part)

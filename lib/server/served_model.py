@@ -126,6 +126,12 @@ class ServedModel:
             self.ahead = EncodeAhead(embedder, worker, ready=self._is_settled)
         return SliceSegmenter(embedder, decoder, chains, worker)
 
+    def wait_until_settled(self) -> None:
+        """Wait for the faster encoder, if one is being prepared."""
+        self.segmenter()
+        if self._upgrade is not None:
+            self._upgrade.wait()
+
     def _is_settled(self) -> bool:
         """Whether no faster encoder is about to come: until then it gets the processor."""
         return self._upgrade is None or self._upgrade.wait(0)

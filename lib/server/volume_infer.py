@@ -73,7 +73,7 @@ class Samed2dVolumeTask(Samed2dInferTask):
         click = ClickRequest.parse({k: v for k, v in request.items() if k not in HOST_KEYS})
         clock = Stopwatch()
         with self._newest.request(_rivals(request, click)) as superseded:
-            volume = self._volumes.get(Path(request["image"]))
+            volume = self.volumes.get(Path(request["image"]))
             clock.lap("read")
             target = volume_prompt(click, volume.shape)
             network = self._network(volume, click)
@@ -103,7 +103,7 @@ class Samed2dVolumeTask(Samed2dInferTask):
         }
 
     def _network(self, volume: Volume, click: ClickRequest) -> VolumeNetwork:
-        slices = VolumeSlices(volume.n_slices, lambda k: self._view(volume, k, click))
+        slices = VolumeSlices(volume.n_slices, lambda k: self.view(volume, k, click.intensity))
         return VolumeNetwork(self.model.segmenter(), slices, self._steps)
 
     def _propagate(
