@@ -15,6 +15,7 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.errors import NotFoundError
 from lib.server.requests import HOST_KEYS, ClickRequest
+from lib.server.start_label import saved_label
 
 
 class Task(Protocol):
@@ -47,10 +48,12 @@ def run_infer(
     # Only an upload arrives as an absolute path: ids with a separator were refused before.
     uploaded = Path(image).is_absolute()
     path = image if uploaded else image_path(datastore, image)
-    result_file, facts = task({**request, "image": path})
+    click = ClickRequest.parse({k: v for k, v in request.items() if k not in HOST_KEYS})
+    start = {} if click.start == "none" or uploaded else saved_label(datastore, image)
+    # A label sent along goes before a saved one.
+    result_file, facts = task({**start, **request, "image": path})
     answer = {"label": result_file, "tag": DefaultLabelTag.ORIGINAL, "file": result_file}
     try:
-        click = ClickRequest.parse({k: v for k, v in request.items() if k not in HOST_KEYS})
         if click.save_label and not uploaded:
             info = {"model": request["model"], "params": facts, "label_info": label_info(facts)}
             answer["label"] = datastore.save_label(image, result_file, click.label_tag, info)

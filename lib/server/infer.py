@@ -37,6 +37,7 @@ from lib.server.models import ModelSpec
 from lib.server.requests import HOST_KEYS, ClickRequest
 from lib.server.served_model import ServedModel
 from lib.server.slice_prompt import slice_prompt
+from lib.server.start_label import FILE_KEY, NAMES_KEY, StartLabel, start_label
 from lib.server.volumes import VolumeStore
 
 OBJECT_VALUE = 1
@@ -136,9 +137,15 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         segmenter = self.model.segmenter()
         clock.lap("load")
         view = self.view(volume, target.k, click.intensity)
-        result = segmenter.segment(view, target.prompt, multimask=click.multimask)
+        start = self._start(request, click, volume, target.k)
+        prompt = target.prompt if start is None else start.before(target.prompt)
+        clock.lap("start")
+        result = segmenter.segment(view, prompt, multimask=click.multimask)
         clock.lap("segment")
-        path = write_answer(result.prediction.mask, volume, target.k, click.result_extension)
+        mask = result.prediction.mask
+        if start is not None and click.overlap == "keep":
+            mask = start.keep_others(mask)
+        path = write_answer(mask, volume, target.k, click.result_extension)
         clock.lap("write")
         ahead = self._encode_ahead(request, volume, target.k, click)
         latencies = {**clock.latencies(), **_rounded(vars(result.timings))}
@@ -167,6 +174,16 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         name = f"{Path(request['image']).name}, {intensity}, {id(volume):x}"
         progress = ahead.want(name, volume.n_slices, k, lambda n: self.view(volume, n, intensity))
         return {"done": progress.done, "total": progress.total}
+
+    def _start(
+        self, request: Mapping[str, Any], click: ClickRequest, volume: Volume, k: int
+    ) -> StartLabel | None:
+        """What the click starts from, or None."""
+        file = request.get(FILE_KEY)
+        if file is None:
+            return None
+        names = request.get(NAMES_KEY, {})
+        return start_label(self.volumes.get(file), names, volume, k, click.label)
 
     def view(self, volume: Volume, k: int, intensity: str | None = None) -> SliceView:
         """Slice k as the network is to see it.

@@ -32,6 +32,7 @@ from lib.errors import NotFoundError, PromptError, RequestError
 from lib.server.datastore import PacsDatastore
 from lib.server.dispatch import Task, find_task, image_path, label_info
 from lib.server.requests import check_image_id, check_session_id, decode_params
+from lib.server.start_label import FILE_KEY
 
 
 class App(Protocol):
@@ -68,7 +69,7 @@ def run_inference(
         session_id: of an image uploaded before.
         params: JSON object, see `ClickRequest`.
         file: an image sent along.
-        label: refused, nothing here starts from a label file.
+        label: a label map to start from, see `lib.server.start_label`.
         output: "image" (the file), "json" (the facts), "dicom_seg", or both in one form.
 
     Raises:
@@ -77,25 +78,25 @@ def run_inference(
     app: App = app_instance()
     find_task(app._infers, model)
     checked = decode_params(params or "", model, image)
-    if label is not None:
-        raise RequestError(
-            got="a label file", allowed="params alone", todo="send points or a roi in params"
-        )
     if output == "dicom_seg":
         _check_dicom_seg(app, image, stored=not session_id and not file)
-    uploaded = None
+    uploaded: list[Path] = []
     try:
         if session_id:
             image = _session_image(app, session_id)
         elif file:
-            uploaded = _keep(file)
-            image = str(uploaded)
+            uploaded.append(_keep(file))
+            image = str(uploaded[0])
         else:
             _check_image(image)
-        result = app.infer({**checked, "model": model, "image": image})
+        request = {**checked, "model": model, "image": image}
+        if label is not None:
+            uploaded.append(_keep(label))
+            request[FILE_KEY] = uploaded[-1]
+        result = app.infer(request)
     finally:
-        if uploaded is not None:
-            uploaded.unlink(missing_ok=True)
+        for path in uploaded:
+            path.unlink(missing_ok=True)
     if output == "dicom_seg":
         _add_dicom_seg(app, image, result, checked, background_tasks)
     return send_response(app.datastore(), result, output, background_tasks)

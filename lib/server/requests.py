@@ -41,8 +41,10 @@ LABEL_INFO_KEYS = ("name", "idx", "description", "model_name")
 SESSION_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 """Sessions are named by UUIDs, and the name becomes a folder."""
 
-HOST_KEYS = ("model", "image", "description", "session")
-"""Keys that belong to the host's own dict; what a client says there is never used."""
+HOST_KEYS = ("model", "image", "description", "session", "start_label", "start_names")
+"""Keys of the host's own dict, and of `lib.server.start_label`; a client's are never used."""
+STARTS = ("none", "saved")
+OVERLAPS = ("replace", "keep")
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,9 @@ class ClickRequest:
         label: the name the annotator chose, or None.
         intensity: how grey values become 8 bit, or None for the server's choice.
         multimask: let the network propose three masks and take the one it rates best.
+        start: "saved" to begin with the label that was saved for the image, see
+            `lib.server.start_label`.
+        overlap: "keep" to leave out pixels that other labels of that label map have.
         result_extension: file format of the answer.
         save_label: keep the answer in the datastore.
         label_tag: under this tag.
@@ -76,6 +81,8 @@ class ClickRequest:
     label: str | None = None
     intensity: str | None = None
     multimask: bool = True
+    start: str = "none"
+    overlap: str = "replace"
     result_extension: str = ".nrrd"
     save_label: bool = False
     label_tag: str = "original"
@@ -351,6 +358,9 @@ _PARSERS: dict[str, Callable[[str, object], Any]] = {
     # How.
     "intensity": _first(_word_of(INTENSITIES)),
     "multimask": _flag,
+    # From what, and beside what.
+    "start": _first(_word_of(STARTS)),
+    "overlap": _first(_word_of(OVERLAPS)),
     # How far an object is carried through a volume.
     "time_budget": _between(0.1, MAX_SECONDS),
     "threshold": _between(0, 1),

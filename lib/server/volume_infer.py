@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.errors import SupersededError
+from lib.errors import RequestError, SupersededError
 from lib.imaging.volume import Volume
 from lib.inference.cache import ByteBoundedCache
 from lib.inference.propagate import PropagateSettings, VolumeResult, propagate
@@ -27,6 +27,7 @@ from lib.server.models import ModelSpec
 from lib.server.newest import NewestOnly
 from lib.server.requests import HOST_KEYS, ClickRequest
 from lib.server.served_model import MIB, ServedModel
+from lib.server.start_label import FILE_KEY
 from lib.server.volume_prompt import VolumePrompt, volume_prompt
 from lib.server.volumes import VolumeStore
 
@@ -71,6 +72,12 @@ class Samed2dVolumeTask(Samed2dInferTask):
             SupersededError: a newer request of the same user for the same label.
         """
         click = ClickRequest.parse({k: v for k, v in request.items() if k not in HOST_KEYS})
+        if FILE_KEY in request:
+            raise RequestError(
+                got=f"a label map to start from, for {self.name}",
+                allowed="points and a roi; samed2d takes a label map",
+                todo="leave out 'label' and 'start'",
+            )
         clock = Stopwatch()
         with self._newest.request(_rivals(request, click)) as superseded:
             volume = self.volumes.get(Path(request["image"]))

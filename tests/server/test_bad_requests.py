@@ -103,9 +103,9 @@ def test_a_file_that_is_no_image(server):
     check(answer, 415)
 
 
-def test_a_label_file(server):
+def test_a_label_file_that_is_none(server):
     answer = post_infer(server, CLICK, PLAIN, files={"label": ("a.nii.gz", b"label")})
-    check(answer, 400, "label")
+    check(answer, 415, "nii.gz")
 
 
 def test_dicom_seg_without_dicom(server):

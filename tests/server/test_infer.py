@@ -19,7 +19,7 @@ from tests.server.clicks import label_array
 from tests.support.studies import OBLIQUE, PICTURE, PLAIN, SHAPES
 
 SPEC = ModelSpec("samed2d", "click", "Click.", 2, ("samed2d_t",))
-OPTIONS = AppOptions(device="cpu", labels=("liver", "spleen"), intensity="lung")
+OPTIONS = AppOptions(device="cpu", backend="torch", labels=("liver", "spleen"), intensity="lung")
 
 
 @pytest.fixture(scope="module")

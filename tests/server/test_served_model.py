@@ -9,7 +9,7 @@ from lib.server import served_model
 from lib.server.models import NetworkChoice
 from lib.server.served_model import ServedModel
 
-CPU = AppOptions(device="cpu")
+CPU = AppOptions(device="cpu", backend="torch")
 
 
 def test_nothing_is_loaded_before_it_is_needed(tmp_path):

@@ -1,0 +1,111 @@
+"""The label map that a click starts from: one that was saved, or one sent along.
+
+Its part of the clicked slice goes to the network as mask prompt, before the first point, and stays
+part of the prompt when further points follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from numpy.typing import NDArray
+
+from lib.errors import ImageError, PromptError, RequestError
+from lib.imaging.overlap import without_others
+from lib.imaging.volume import Volume
+from lib.prompts import Prompt
+from lib.server.datastore import PacsDatastore
+
+FILE_KEY, NAMES_KEY = "start_label", "start_names"
+"""Keys of the host's dict under which the file travels; never a client's."""
+TOLERANCE_MM = 1e-2
+
+
+@dataclass(frozen=True)
+class StartLabel:
+    """The part of a label map on one slice.
+
+    Attributes:
+        labels: (H, W), 0 where no label is.
+        own: value of the clicked label in it, or None where all values are meant.
+    """
+
+    labels: NDArray[np.int64]
+    own: int | None
+
+    def before(self, prompt: Prompt) -> Prompt:
+        """The prompt with this mask to start from; as it is where there is none on the slice."""
+        mask = self.labels != 0 if self.own is None else self.labels == self.own
+        return replace(prompt, mask=mask.astype(np.float32)) if mask.any() else prompt
+
+    def keep_others(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """A mask (H, W) less the pixels of other labels."""
+        return mask if self.own is None else without_others(mask, self.labels, self.own)
+
+
+def start_label(
+    label: Volume, names: Mapping[str, int], image: Volume, k: int, name: str | None
+) -> StartLabel:
+    """Slice k of a label map.
+
+    Args:
+        label: the label map.
+        names: label -> value, as far as known.
+        image: that it must belong to.
+        k: slice.
+        name: of the clicked label, or None.
+
+    Raises:
+        ImageError: a label map on another grid.
+        PromptError: several values, and no way to tell which is the clicked label's.
+    """
+    same = label.shape == image.shape
+    if not same or not np.allclose(label.affine, image.affine, atol=TOLERANCE_MM):
+        raise ImageError(
+            got=f"a label map of {label.shape} voxels on "
+            + ("another position in space" if same else "another grid"),
+            allowed=f"the image's own grid of {image.shape} voxels",
+            todo="resample the label map to the image",
+        )
+    labels = np.rint(label.slice(k)).astype(np.int64)
+    if name is not None and name in names:
+        return StartLabel(labels, names[name])
+    values = np.unique(labels[labels != 0])
+    if len(values) > 1:
+        raise PromptError(
+            got=f"a label map with the values {', '.join(map(str, values[:8]))}, none of them "
+            f"known as {name!r}",
+            allowed=", ".join(sorted(names)) or "one value on the clicked slice",
+            todo="send the name of one of its labels as 'label', or only that label",
+        )
+    return StartLabel(labels, None)
+
+
+def saved_label(datastore: Datastore, image: str) -> dict[str, Any]:
+    """Where the saved label of an image lies, and the names in it; for the host's dict.
+
+    Nothing where none was saved.
+
+    Raises:
+        RequestError: the labels are in a PACS.
+    """
+    if isinstance(datastore, PacsDatastore):
+        raise RequestError(
+            got="start = 'saved' for an image in a PACS",
+            allowed="a folder of images, or a label file sent along",
+            todo="send the label map in the form field 'label'",
+        )
+    tags = datastore.get_labels_by_image_id(image)
+    if not tags:
+        return {}
+    tag = DefaultLabelTag.FINAL if DefaultLabelTag.FINAL in tags else next(iter(tags))
+    info = datastore.get_label_info(tags[tag], tag) or {}
+    entries = info.get("label_info") or info.get("params", {}).get("label_info") or []
+    # By order: Slicer numbers the segments it saved from 1, whatever it says in idx.
+    names = {str(entry.get("name")): value for value, entry in enumerate(entries, start=1)}
+    return {FILE_KEY: Path(datastore.get_label_uri(tags[tag], tag)), NAMES_KEY: names}
