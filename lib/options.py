@@ -26,6 +26,7 @@ BACKENDS = ("auto", "torch", "compiled", "openvino")
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 INTENSITIES = ("auto", "soft_tissue", "lung", "bone", "brain", "percentile", "minmax")
 SWITCH = ("on", "off")
+ZOOMS = ("auto", "on", "off")
 
 
 def _labels(text: str) -> tuple[str, ...]:
@@ -109,6 +110,12 @@ class AppOptions:
         _word_of(INTENSITIES),
         "how grey values become 8 bit: auto, a CT window (soft_tissue, lung, bone, brain), "
         "percentile or minmax",
+    )
+    zoom: str = _option(
+        "auto",
+        _word_of(ZOOMS),
+        "look again at small targets in a part of the slice: auto, on (whenever a part shows more) "
+        "or off",
     )
     embedding_cache_mb: int = _option(
         256, _positive_int, "memory for the embeddings of slices that were clicked, in MiB"

@@ -14,8 +14,9 @@ from lib.inference.chain import ChainDecoder
 from lib.inference.decoder import PromptDecoder
 from lib.inference.embedder import Embedded, SliceEmbedder
 from lib.inference.predictor import Prediction
-from lib.inference.view import SliceView
+from lib.inference.view import Crop, SliceView
 from lib.inference.worker import Priority, PriorityWorker
+from lib.inference.zoom import Zoom, Zoomed, pasted
 from lib.prompts.prompt import Prompt
 
 
@@ -38,12 +39,27 @@ class SegmentResult:
         timings: where the time went.
         encoder: what encoded the image: "openvino bf16".
         cached: the image had been encoded before.
+        crop: the part of the image that was looked at again, or None. ``prediction.low_res`` is in
+            the frame of that part.
     """
 
     prediction: Prediction
     timings: Timings
     encoder: str
     cached: bool
+    crop: Crop | None = None
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """What the worker hands back; times on the clock of `time.perf_counter`."""
+
+    prediction: Prediction
+    image: Embedded
+    zoomed: Zoomed | None
+    begun: float
+    encode: float
+    ended: float
 
 
 class SliceSegmenter:
@@ -67,13 +83,16 @@ class SliceSegmenter:
         self.decoder = decoder
         self.worker = worker
         self.chains = chains
+        self._zoom = Zoom(embedder, decoder, chains)
 
     @property
     def model_version(self) -> str:
         """Architecture and weights."""
         return self.embedder.model_version
 
-    def segment(self, view: SliceView, prompt: Prompt, *, multimask: bool = True) -> SegmentResult:
+    def segment(
+        self, view: SliceView, prompt: Prompt, *, multimask: bool = True, zoom: str = "off"
+    ) -> SegmentResult:
         """Segment one object. Dear for an image never seen, cheap afterwards.
 
         Args:
@@ -81,6 +100,7 @@ class SliceSegmenter:
             prompt: points, box and mask in pixels of the view; points in the order of
                 `lib.inference.chain`.
             multimask: let the network propose three masks and take the one it rates best.
+            zoom: whether to look again at a small target, see `lib.inference.zoom`.
 
         Raises:
             PromptError: the prompt does not lie on the image.
@@ -90,21 +110,33 @@ class SliceSegmenter:
         started = time.perf_counter()
         _ = view.digest  # here, and not while others wait for the worker
         named = time.perf_counter()
-
-        def work() -> tuple[Prediction, Embedded, float, float]:
-            begun = time.perf_counter()
-            image = self.embedder.embed(view)
-            encoded = time.perf_counter()
-            answer = self.chains.answer(image, prompt, multimask)
-            logits = self.decoder.enlarge(answer, view.height, view.width)
-            prediction = Prediction(logits > 0, logits, answer.iou, answer.logits)
-            return prediction, image, begun, encoded
-
-        prediction, image, begun, encoded = self.worker.run(Priority.CLICK, work)
+        answered = self.worker.run(
+            Priority.CLICK, lambda: self._answer(view, prompt, multimask, zoom)
+        )
         timings = Timings(
             prepare=named - started,
-            wait=begun - named,
-            encode=encoded - begun,
-            decode=time.perf_counter() - encoded,
+            wait=answered.begun - named,
+            encode=answered.encode,
+            decode=answered.ended - answered.begun - answered.encode,
         )
-        return SegmentResult(prediction, timings, image.encoder, image.cached)
+        crop = None if answered.zoomed is None else answered.zoomed.view.crop
+        image = answered.image
+        return SegmentResult(answered.prediction, timings, image.encoder, image.cached, crop)
+
+    def _answer(self, view: SliceView, prompt: Prompt, multimask: bool, zoom: str) -> _Answered:
+        """What is done on the worker."""
+        begun = time.perf_counter()
+        image = self.embedder.embed(view)
+        encoded = time.perf_counter() - begun
+        zoomed = self._zoom.look(view, image, prompt, multimask, zoom)
+        if zoomed is None:
+            answer = self.chains.answer(image, prompt, multimask)
+            logits = self.decoder.enlarge(answer, view.height, view.width)
+        else:
+            answer, part = zoomed.answer, zoomed.view
+            encoded += zoomed.seconds
+            assert part.crop is not None
+            logits = self.decoder.enlarge(answer, part.height, part.width)
+            logits = pasted(logits, part.crop, view.height, view.width)
+        prediction = Prediction(logits > 0, logits, answer.iou, answer.logits)
+        return _Answered(prediction, image, zoomed, begun, encoded, time.perf_counter())

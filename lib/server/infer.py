@@ -32,7 +32,7 @@ from lib.imaging.volume import Volume
 from lib.inference.segmenter import SegmentResult, SliceSegmenter
 from lib.inference.view import SliceView
 from lib.networks.architectures import find_architecture
-from lib.options import INTENSITIES, AppOptions
+from lib.options import INTENSITIES, ZOOMS, AppOptions
 from lib.server.models import ModelSpec
 from lib.server.requests import HOST_KEYS, ClickRequest
 from lib.server.served_model import ServedModel
@@ -85,11 +85,15 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         self.name = spec.name
         self.model = model
         self.intensity = options.intensity
+        self.zoom = options.zoom
         self.volumes = volumes
         # Slicer sends this whole dict along (of a list its first item), OHIF shows it as a form.
         # So every key must be one that `ClickRequest` knows, with the default in front.
-        others = tuple(name for name in INTENSITIES if name != options.intensity)
-        config = {"device": [model.device.type], "intensity": [options.intensity, *others]}
+        config = {
+            "device": [model.device.type],
+            "intensity": _default_first(options.intensity, INTENSITIES),
+            "zoom": _default_first(options.zoom, ZOOMS),
+        }
         super().__init__(
             type=InferType.DEEPGROW,
             # A dict: Slicer asks label_names for .keys().
@@ -140,7 +144,9 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         start = self._start(request, click, volume, target.k)
         prompt = target.prompt if start is None else start.before(target.prompt)
         clock.lap("start")
-        result = segmenter.segment(view, prompt, multimask=click.multimask)
+        result = segmenter.segment(
+            view, prompt, multimask=click.multimask, zoom=click.zoom or self.zoom
+        )
         clock.lap("segment")
         mask = result.prediction.mask
         if start is not None and click.overlap == "keep":
@@ -213,9 +219,16 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         return {
             **self._network_facts(segmenter, result.encoder),
             "encoded_before": result.cached,
+            # The part of the slice [x0, y0, x1, y1] that was looked at again.
+            "zoomed": None if result.crop is None else list(result.crop),
             # JSON has no NaN, which broken weights may give.
             "iou": round(iou, 4) if math.isfinite(iou) else None,
         }
+
+
+def _default_first(default: str, allowed: tuple[str, ...]) -> list[str]:
+    """The choices of an option as clients show them: the first one is taken."""
+    return [default, *(name for name in allowed if name != default)]
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from lib.errors import PromptError, RequestError
-from lib.options import INTENSITIES
+from lib.options import INTENSITIES, ZOOMS
 from lib.prompts.prompt import MAX_POINTS
 
 MAX_TEXT = 128
@@ -59,6 +59,7 @@ class ClickRequest:
         label: the name the annotator chose, or None.
         intensity: how grey values become 8 bit, or None for the server's choice.
         multimask: let the network propose three masks and take the one it rates best.
+        zoom: whether to look again at a small target, or None for the server's choice.
         start: "saved" to begin with the label that was saved for the image, see
             `lib.server.start_label`.
         overlap: "keep" to leave out pixels that other labels of that label map have.
@@ -81,6 +82,7 @@ class ClickRequest:
     label: str | None = None
     intensity: str | None = None
     multimask: bool = True
+    zoom: str | None = None
     start: str = "none"
     overlap: str = "replace"
     result_extension: str = ".nrrd"
@@ -358,6 +360,7 @@ _PARSERS: dict[str, Callable[[str, object], Any]] = {
     # How.
     "intensity": _first(_word_of(INTENSITIES)),
     "multimask": _flag,
+    "zoom": _first(_word_of(ZOOMS)),
     # From what, and beside what.
     "start": _first(_word_of(STARTS)),
     "overlap": _first(_word_of(OVERLAPS)),

@@ -52,6 +52,7 @@ class Samed2dVolumeTask(Samed2dInferTask):
     ) -> None:
         super().__init__(spec, options, model, volumes)
         self._defaults = PropagateSettings(seconds=options.volume_seconds)
+        del self._config["zoom"]  # a walk looks at whole slices
         self._config["time_budget"] = self._defaults.seconds
         self._config["threshold"] = self._defaults.threshold
         self._steps: ByteBoundedCache[Step] = ByteBoundedCache(STEP_CACHE_BYTES)
