@@ -30,6 +30,8 @@ missing_packages() {
     [[ -x $ORTHANC ]] || echo orthanc
     [[ -e $DICOMWEB_PLUGIN ]] || echo orthanc-dicomweb
     [[ -x $CHROMIUM ]] || echo chromium
+    # torch.compile writes C++ and has it compiled.
+    command -v g++ >/dev/null || echo g++
 }
 
 install_system_packages() { # PACKAGE ...

@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import os
+import shutil
 from typing import Protocol
 
 import torch
@@ -96,7 +98,7 @@ def make_encoder(model: AdapterSam, backend: str, precision: str) -> Encoder:
 
 
 def check_backend(backend: str, precision: str) -> None:
-    """Refuse a backend or precision that does not exist, or whose package is missing.
+    """Refuse a backend or precision that does not exist, or that needs what is not installed.
 
     Raises:
         OptionError: with the ones there are.
@@ -107,6 +109,12 @@ def check_backend(backend: str, precision: str) -> None:
             got=f"backend {backend!r} with precision {precision!r}",
             allowed=offered,
             todo="choose one of these",
+        )
+    if backend == "compiled" and shutil.which(os.environ.get("CXX", "g++")) is None:
+        raise OptionError(
+            got="backend compiled without a C++ compiler",
+            allowed="a machine with g++",
+            todo="apt-get install g++, or choose backend openvino or torch",
         )
     needed = ["openvino"] if backend == "openvino" else []
     needed += ["nncf"] if precision == "int8" else []
