@@ -114,7 +114,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for image, reason in done.failed.items():
         print(f"precompute: {image}: {reason}", file=sys.stderr)
-    return FAILED if done.failed else DONE
+    if done.too_many:
+        print(
+            f"precompute: about {done.too_many} slices do not fit on the disk and were removed "
+            "again; raise --conf embedding_disk_mb, here and for the server",
+            file=sys.stderr,
+        )
+    return FAILED if done.failed or done.too_many else DONE
 
 
 if __name__ == "__main__":

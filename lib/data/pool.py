@@ -9,6 +9,7 @@ plausible shape along every axis is taken. The rules are SAM-Med2D's (Cheng et a
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -48,13 +49,18 @@ class LabelledImage:
     labels: tuple[str, ...]
 
 
-def read_folder(folder: Path) -> list[LabelledImage]:
+def read_folder(folder: Path, whole: bool = False) -> list[LabelledImage]:
     """Read all labelled images of a folder (not of its subfolders), in order of their names.
+
+    Args:
+        folder: with files of the kinds described above.
+        whole: as for `read_npz`.
 
     Raises:
         ImageError: the folder holds nothing of the kinds described above.
     """
-    images = [case for path in sorted(folder.glob("*.npz")) if len((case := read_npz(path)).masks)]
+    paths = sorted(folder.glob("*.npz"))
+    images = [case for path in paths if len((case := read_npz(path, whole)).masks)]
     for label in sorted(folder.glob("*_label.nii.gz")):
         image = label.with_name(label.name.replace("_label.", "_image."))
         images.extend(read_pair(image, label))
@@ -67,8 +73,13 @@ def read_folder(folder: Path) -> list[LabelledImage]:
     return images
 
 
-def read_npz(path: Path) -> LabelledImage:
+def read_npz(path: Path, whole: bool = False) -> LabelledImage:
     """Read one ``.npz`` case.
+
+    Args:
+        path: of the file.
+        whole: take its masks as they are, without the empty ones, instead of their connected
+            components of some size.
 
     Raises:
         ImageError: keys or shapes are not those described above.
@@ -82,13 +93,19 @@ def read_npz(path: Path) -> LabelledImage:
             )
         image, masks = arrays["image"], arrays["mask"].astype(bool)
         labels = arrays["labels"] if "labels" in arrays.files else np.arange(len(masks))
-    if masks.shape[1:] != image.shape[:2] or not len(masks):
+    if masks.shape[1:] != image.shape[:2] or not len(masks) or len(labels) != len(masks):
         raise ImageError(
-            got=f"{path.name}: image {image.shape}, masks {masks.shape}",
-            allowed="masks (N, H, W) of an image (H, W) or (H, W, 3)",
+            got=f"{path.name}: image {image.shape}, masks {masks.shape}, {len(labels)} labels",
+            allowed="masks (N, H, W) of an image (H, W) or (H, W, 3), and N labels",
             todo="write it again",
         )
-    masks, names = split_components(masks, [str(text) for text in labels])
+    names = tuple(str(text) for text in labels)
+    if whole:
+        filled = masks.any(axis=(1, 2))
+        names = tuple(itertools.compress(names, filled))
+        masks = masks[filled]
+    else:
+        masks, names = split_components(masks, names)
     return LabelledImage(path.stem, _patient(path.stem), image, masks, names)
 
 

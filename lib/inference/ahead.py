@@ -4,6 +4,9 @@ The first click in a volume says that its neighbours will be looked at next. The
 the clicked slice outward, one at a time: a batch would be no faster on a CPU, and a click waits for
 the piece of work that runs.
 
+A volume is held by a weak reference: encoding ahead is no reason to keep its voxels, and a volume
+that the cache of volumes gave up is given up here too.
+
 Concurrency contract: ``_changed`` (a condition with its lock) guards the table of volumes and is
 held for look-ups only. One daemon thread does the work, through the worker of the network and
 behind everybody's clicks. Nothing is raised to whoever asks; an error ends the volume it
@@ -12,12 +15,15 @@ happened in and is logged.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from lib.imaging.volume import Volume
 from lib.inference.embedder import SliceEmbedder
 from lib.inference.view import SliceView
 from lib.inference.worker import Priority, PriorityWorker
@@ -30,12 +36,19 @@ POLL_SECONDS = 0.2
 SHARE = 0.5
 """Of what the caches hold at most: one volume must not push out all others, or itself."""
 
+Views = Callable[[int], SliceView | None]
+"""Slice -> what the network sees of it; None where the volume is there no more."""
+
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class AheadProgress:
-    """How far a volume is: ``done`` of ``total`` slices are encoded."""
+    """How far a volume is: ``done`` of ``total`` slices are encoded.
+
+    ``total`` counts those that are to be encoded, which of a volume too large for the caches are
+    the ones around the last click. Nothing is done any more where ``active`` is false.
+    """
 
     name: str
     done: int
@@ -45,13 +58,24 @@ class AheadProgress:
 
 @dataclass
 class _Volume:
-    """A volume that is worked on."""
+    """A volume that is worked on, or was."""
 
-    views: Callable[[int], SliceView]
-    centre: int
-    left: set[int]
+    views: Views
     total: int
-    used: float = field(default_factory=time.monotonic)
+    centre: int = -1
+    done: set[int] = field(default_factory=set)
+    left: set[int] = field(default_factory=set)
+    failed: bool = False
+    used: float = 0.0
+
+    def aim(self, centre: int, capacity: int) -> None:
+        """Go on around another slice, with at most ``capacity`` slices."""
+        if centre != self.centre and capacity < self.total:
+            # Those around the earlier slice may have been forgotten since.
+            self.done.clear()
+        self.centre, self.used = centre, time.monotonic()
+        if not self.failed:
+            self.left = set(volume_order(centre, self.total)[:capacity]) - self.done
 
 
 class EncodeAhead:
@@ -81,27 +105,25 @@ class EncodeAhead:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="encode-ahead", daemon=True)
         self._thread.start()
+        atexit.register(self.close)  # before the worker is closed, which was made earlier
 
-    def want(
-        self, name: str, total: int, centre: int, views: Callable[[int], SliceView]
-    ) -> AheadProgress:
+    def want(self, name: str, total: int, centre: int, views: Views) -> AheadProgress:
         """Say that somebody looks at slice ``centre`` of a volume.
 
         Args:
             name: of the volume; the same for the same voxels and settings.
             total: number of its slices.
             centre: where to begin; of a known volume, where to go on.
-            views: slice -> what the network sees.
+            views: slice -> what the network sees; from `views_of`, so that the voxels are not
+                kept for this.
 
         Returns:
             How far the volume is.
         """
         with self._changed:
-            volume = self._volumes.pop(name, None)
-            if volume is None:
-                volume = _Volume(views, centre, set(range(total)), total)
-                volume.left = set(volume_order(centre, total)[: self._capacity()])
-            volume.views, volume.centre, volume.used = views, centre, time.monotonic()
+            volume = self._volumes.pop(name, None) or _Volume(views, total)
+            volume.views = views
+            volume.aim(centre, self._capacity())
             self._volumes[name] = volume  # at the end: the last one asked for
             while len(self._volumes) > MAX_VOLUMES:
                 del self._volumes[next(iter(self._volumes))]
@@ -124,36 +146,52 @@ class EncodeAhead:
             self._closed = True
             self._changed.notify()
         self._thread.join()
+        atexit.unregister(self.close)
 
     def _capacity(self) -> int:
         """How many slices of one volume are kept."""
-        config = self._embedder.model.config
-        nbytes = 4 * config.prompt_dim * config.grid_size**2
-        return max(1, int(SHARE * self._embedder.store.max_bytes / nbytes))
+        return max(1, int(SHARE * self._embedder.store.max_bytes / self._embedder.nbytes))
 
     def _progress_of(self, name: str) -> AheadProgress:
         volume = self._volumes[name]
-        done = volume.total - len(volume.left)
-        return AheadProgress(name, done, volume.total, active=bool(volume.left))
+        planned = len(volume.done | volume.left)
+        return AheadProgress(name, len(volume.done), planned, active=bool(volume.left))
 
     def _run(self) -> None:
-        while (work := self._next()) is not None:
-            name, volume, k = work
-            try:
-                self._encode(volume.views(k))
-            except Exception:
-                logger.exception("slice %d of %s could not be encoded ahead", k, name)
-                self.forget(name)
-                continue
-            with self._changed:
-                volume.left.discard(k)
-                if not volume.left:
-                    volume.views = _nothing  # which held the voxels
+        # Nothing of a step is held while the next one is waited for.
+        while self._step():
+            pass
 
-    def _encode(self, view: SliceView) -> None:
+    def _step(self) -> bool:
+        """Encode one slice; False when closed."""
+        work = self._next()
+        if work is None:
+            return False
+        name, volume, k = work
+        try:
+            is_there = self._encode(volume.views(k))
+        except Exception:
+            # Not tried again with each click, which would only write the same to the log.
+            logger.exception("slice %d of %s could not be encoded ahead", k, name)
+            with self._changed:
+                volume.failed = True
+                volume.left.clear()
+            return True
+        if not is_there:
+            self.forget(name)
+        with self._changed:
+            volume.left.discard(k)
+            volume.done.add(k)
+        return True
+
+    def _encode(self, view: SliceView | None) -> bool:
+        """Encode a slice that is there; whether it is."""
+        if view is None:
+            return False
         # The name of the slice is found here, and not while others wait for the worker.
         if not self._embedder.knows(view):
             self._worker.run(Priority.AHEAD, lambda: self._embedder.embed(view))
+        return True
 
     def _next(self) -> tuple[str, _Volume, int] | None:
         """What to encode now; waits for it. None when closed."""
@@ -174,8 +212,20 @@ class EncodeAhead:
             del self._volumes[name]
 
 
-def _nothing(k: int) -> SliceView:
-    raise LookupError(f"slice {k} of a volume that is done")
+def views_of(volume: Volume, view: Callable[[Volume, int], SliceView]) -> Views:
+    """The slices of a volume as long as somebody else keeps it.
+
+    Args:
+        volume: held by a weak reference.
+        view: volume and slice -> what the network sees; must not hold the volume itself.
+    """
+    held = weakref.ref(volume)
+
+    def of_slice(k: int) -> SliceView | None:
+        there = held()
+        return None if there is None else view(there, k)
+
+    return of_slice
 
 
 def volume_order(centre: int, total: int) -> list[int]:

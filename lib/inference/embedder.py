@@ -44,7 +44,8 @@ class SliceEmbedder:
 
     Attributes:
         also_good: names of encoders whose embeddings are taken where there are some: those that
-            were at work before a faster one was ready. Who began with their masks goes on so.
+            were at work before a faster one was ready, so that who began with their masks goes on
+            with them, and those that are about to be, whose work of an earlier run is on disk.
     """
 
     def __init__(
@@ -55,6 +56,12 @@ class SliceEmbedder:
         self.store = store
         self.model_version = model_version
         self.also_good: tuple[str, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that one embedding takes; a file has a few hundred more."""
+        config = self.model.config
+        return 4 * config.prompt_dim * config.grid_size**2
 
     def knows(self, view: SliceView) -> bool:
         """Whether a view was encoded before. Cheaper than `find`; from any thread."""

@@ -7,6 +7,7 @@ an embedding never waits for the disk.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from pathlib import Path
@@ -19,6 +20,9 @@ from lib.inference.embedding_files import EmbeddingFiles
 
 WAITING = 256
 """So many embeddings wait for the disk at most; what comes on top stays in memory only."""
+
+
+logger = logging.getLogger(__name__)
 
 
 class EmbeddingStore:
@@ -42,8 +46,12 @@ class EmbeddingStore:
     @property
     def max_bytes(self) -> int:
         """What memory and disk can hold together, the larger of both: the disk has all of it."""
-        on_disk = 0 if self._files is None else self._files.max_bytes
-        return max(self._memory.max_bytes, on_disk)
+        return max(self._memory.max_bytes, self.disk_bytes)
+
+    @property
+    def disk_bytes(self) -> int:
+        """What the disk can hold; 0 where there is none, and once it has refused."""
+        return self._files.max_bytes if self._files is not None and self._files.writable else 0
 
     def contains(self, key: str) -> bool:
         """Whether `get` would probably find something; nothing is read."""
@@ -89,5 +97,8 @@ class EmbeddingStore:
             key, embedding = self._waiting.get()
             try:
                 files.write(key, embedding)
+            except Exception:
+                # Not the disk's fault, which `EmbeddingFiles` sees to; the next one may be sound.
+                logger.exception("an embedding could not be written")
             finally:
                 self._waiting.task_done()

@@ -47,7 +47,7 @@ class SliceView:
     @cached_property
     def digest(self) -> str:
         """SHA-256 in hexadecimal of everything above: equal views have equal names."""
-        whole = hashlib.sha256(np.ascontiguousarray(self.pixels).data)
+        whole = self._content.copy()
         facts = (
             self.pixels.shape,
             self.pixels.dtype.str,
@@ -55,6 +55,11 @@ class SliceView:
         )
         whole.update(repr(facts).encode())
         return whole.hexdigest()
+
+    @cached_property
+    def _content(self) -> hashlib._Hash:
+        """Of the pixels of the whole image; not to be updated."""
+        return hashlib.sha256(np.ascontiguousarray(self.pixels).data)
 
     def image8(self) -> NDArray[np.uint8]:
         """The part that is looked at, as 8 bit RGB (height, width, 3).
@@ -78,4 +83,7 @@ class SliceView:
         height, width = self.pixels.shape[:2]
         if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
             raise ValueError(f"crop {crop} of an image of {height} rows and {width} columns")
-        return replace(self, crop=crop)
+        part = replace(self, crop=crop)
+        # It has the same pixels, and to hash those of a large image takes longer than a decode.
+        part.__dict__["_content"] = self._content
+        return part

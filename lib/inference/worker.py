@@ -12,6 +12,7 @@ at once, in place.
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import threading
 from collections.abc import Callable
@@ -48,8 +49,11 @@ class PriorityWorker:
             PriorityQueue()
         )
         self._numbers = itertools.count()
+        self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
+        # A thread that is inside of torch when Python ends takes the process down with it.
+        atexit.register(self.close)
 
     def run(self, priority: Priority, work: Callable[[], Result]) -> Result:
         """Wait for the result of ``work``; what it raises is raised here."""
@@ -63,10 +67,18 @@ class PriorityWorker:
         self._waiting.put((priority, next(self._numbers), future, work))
         return future
 
+    def close(self) -> None:
+        """End the thread after the work that runs now; what waits is not done any more."""
+        self._closed = True
+        self.submit(Priority.CLICK, lambda: None)  # wakes a thread that waits
+        self._thread.join()
+        atexit.unregister(self.close)
+
     def _work(self) -> None:
-        while True:
+        while not self._closed:
             *_, future, work = self._waiting.get()
-            if not future.set_running_or_notify_cancel():
+            if self._closed or not future.set_running_or_notify_cancel():
+                future.cancel()
                 continue
             try:
                 future.set_result(work())

@@ -35,6 +35,9 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "prepare_encoder.py"
 ROUNDS = 3
 """Images that each encoder gets in a contest; its best time counts."""
 
+EXIT_SECONDS = 20.0
+"""So long the end of the server waits for a compiler, which cannot be interrupted."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -76,9 +79,14 @@ class EncoderUpgrade:
         self._embedder = embedder
         self._worker = worker
         self._kind = plan.then or plan.first
+        # What was encoded by it before, in an earlier run or by scripts/precompute.py, is used
+        # while it is being loaded, and also where it turns out to be the slower one here.
+        embedder.also_good = (self._kind.name,)
         self.status = f"{plan.first.name}, preparing {self._kind.name}"
         self._thread = threading.Thread(target=self._run, name="encoder-upgrade", daemon=True)
         self._thread.start()
+        # Inside of a compiler when Python ends, it would take the process down with it.
+        atexit.register(self.wait, EXIT_SECONDS)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until everything is decided; False where the time was too short."""
@@ -112,6 +120,7 @@ class EncoderUpgrade:
 
     def _finish(self, status: str) -> None:
         self.status = status
+        atexit.unregister(self.wait)
         logger.info("encoder: %s", status)
 
     def _exchange(self, encoder: Encoder) -> None:

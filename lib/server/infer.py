@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from lib.imaging.segmentation import write_label, write_nrrd_slices
 from lib.imaging.volume import Volume
+from lib.inference.ahead import views_of
 from lib.inference.segmenter import SegmentResult, SliceSegmenter
 from lib.inference.view import SliceView
 from lib.networks.architectures import find_architecture
@@ -178,7 +179,8 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         # Whoever replaces the file gets another volume, and intensities make other images.
         intensity = click.intensity or self.intensity
         name = f"{Path(request['image']).name}, {intensity}, {id(volume):x}"
-        progress = ahead.want(name, volume.n_slices, k, lambda n: self.view(volume, n, intensity))
+        views = views_of(volume, lambda held, n: self.view(held, n, intensity))
+        progress = ahead.want(name, volume.n_slices, k, views)
         return {"done": progress.done, "total": progress.total}
 
     def _start(

@@ -127,3 +127,24 @@ def test_split_is_by_patient_and_stable() -> None:
     assert {c.name for c in again} == {c.name for c in held_out}
     assert split_by_patient(cases, 0.0)[1] == []
     assert split_by_patient(cases, 1.0)[0] == []
+
+
+def test_masks_may_be_taken_as_they_are(tmp_path: Path) -> None:
+    masks = np.concatenate([square(), np.zeros_like(square()), square()])
+    masks[0, 39, 49] = True
+    path = write_npz(
+        tmp_path / "case.npz", image=np.ones((40, 50)), mask=masks, labels=["a", "b", "c"]
+    )
+    case = read_npz(path, whole=True)
+    assert case.labels == ("a", "c")
+    np.testing.assert_array_equal(case.masks, masks[[0, 2]])
+    assert len(read_folder(tmp_path, whole=True)[0].masks) == 2
+    assert read_npz(path).masks.sum() < case.masks.sum()
+
+
+def test_labels_and_masks_must_be_as_many(tmp_path: Path) -> None:
+    path = write_npz(
+        tmp_path / "bad.npz", image=np.ones((40, 50)), mask=square(), labels=["a", "b"]
+    )
+    with pytest.raises(ImageError, match="2 labels"):
+        read_npz(path)

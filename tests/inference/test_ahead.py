@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 
-from lib.inference.ahead import EncodeAhead, volume_order
+from lib.imaging.volume import Volume
+from lib.inference.ahead import EncodeAhead, views_of, volume_order
 from lib.inference.embedder import SliceEmbedder
 from lib.inference.embedding_store import EmbeddingStore
 from lib.inference.view import SliceView
@@ -28,10 +31,12 @@ class Recorder:
 
     def __init__(self) -> None:
         self.seen: list[int] = []
+        self.begun = threading.Event()
         self.go = threading.Event()
         self.go.set()
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
+        self.begun.set()
         assert self.go.wait(20)
         # The corner of the picture says which one it is.
         self.seen.append(round(float(images[0, 0, 0, 0]) * 58.395 + 123.675))
@@ -138,10 +143,17 @@ def test_nothing_is_done_before_it_is_ready() -> None:
 
 def test_a_volume_larger_than_the_cache_is_encoded_in_part() -> None:
     setup = Setup(memory=8 * NBYTES)
-    setup.ahead.want("a", 100, 50, view)
+    first = setup.ahead.want("a", 100, 50, view)
+    assert (first.done, first.total) == (0, 4)
     setup.wait()
     assert sorted(setup.encoder.seen) == [49, 50, 51, 52]
     assert len(setup.embedder.store) == 4
+    (progress,) = setup.ahead.progress()
+    assert (progress.done, progress.total) == (4, 4)
+    # Whoever goes on elsewhere finds the slices there encoded, too, and nothing is done twice.
+    setup.ahead.want("a", 100, 52, view)
+    setup.wait()
+    assert sorted(setup.encoder.seen) == [49, 50, 51, 52, 53, 54]
     setup.ahead.close()
 
 
@@ -153,13 +165,42 @@ def test_an_error_ends_its_volume_only(setup: Setup, caplog: pytest.LogCaptureFi
         setup.ahead.want("bad", 3, 0, broken)
         setup.ahead.want("good", 3, 0, view)
         setup.wait()
-    assert [p.name for p in setup.ahead.progress()] == ["good"]
+        # Nor is it tried, and logged, again.
+        assert not setup.ahead.want("bad", 3, 1, broken).active
+        setup.wait()
+    assert {p.name: p.done for p in setup.ahead.progress()} == {"good": 3, "bad": 0}
     assert sorted(setup.encoder.seen) == [0, 1, 2]
     assert len(caplog.records) == 1
 
 
-def test_the_voxels_are_let_go_when_all_is_done(setup: Setup) -> None:
-    setup.ahead.want("a", 2, 0, view)
+def test_a_volume_that_nobody_else_keeps_is_given_up(setup: Setup) -> None:
+    volume = Volume(np.zeros((4, 4, 9), np.int16), np.eye(4))
+    held = weakref.ref(volume)
+    setup.encoder.go.clear()
+    setup.ahead.want("a", 9, 0, views_of(volume, lambda there, k: view(k + 0 * there.n_slices)))
+    del volume
+    setup.encoder.go.set()
     setup.wait()
-    with pytest.raises(LookupError):
-        setup.ahead._volumes["a"].views(0)
+    gc.collect()
+    assert held() is None
+    assert len(setup.encoder.seen) <= 1
+    assert setup.ahead.progress() == ()
+
+
+def test_what_was_given_up_is_not_held(setup: Setup) -> None:
+    class Voxels:
+        pass
+
+    voxels = Voxels()
+    held = weakref.ref(voxels)
+    setup.encoder.go.clear()
+    setup.ahead.want("a", 9, 0, lambda k, voxels=voxels: view(k))
+    del voxels
+    assert setup.encoder.begun.wait(20)
+    setup.ahead.forget("a")
+    setup.encoder.go.set()
+    deadline = time.monotonic() + 20
+    while held() is not None:  # the thread has yet to come back from its slice
+        assert time.monotonic() < deadline
+        gc.collect()
+        time.sleep(0.005)

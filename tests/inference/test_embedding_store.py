@@ -60,6 +60,28 @@ def test_without_a_folder_memory_is_all() -> None:
     assert store.max_bytes == 2 * KIB
 
 
+def test_a_disk_that_refuses_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    store = EmbeddingStore(2 * KIB, tmp_path / "file", 100 * KIB)
+    assert (store.max_bytes, store.disk_bytes) == (100 * KIB, 100 * KIB)
+    store.put("a", embedding(1))
+    store.flush()
+    assert (store.max_bytes, store.disk_bytes) == (2 * KIB, 0)
+    assert store.contains("a")
+
+
+def test_an_embedding_that_cannot_be_written_does_not_stop_the_writer(tmp_path: Path) -> None:
+    store = EmbeddingStore(100 * KIB, tmp_path, 100 * KIB)
+    # Without numbers: as where a device fails while they are fetched from it.
+    store.put("broken", Embedding(torch.zeros(1, 4, 8, 8, device="meta"), 30, 40))
+    store.put("a", embedding(1))
+    flushed = threading.Thread(target=store.flush, daemon=True)
+    flushed.start()
+    flushed.join(20)
+    assert not flushed.is_alive()
+    assert EmbeddingStore(100 * KIB, tmp_path, 100 * KIB).contains("a")
+
+
 def test_nobody_waits_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding_store, "WAITING", 2)
     store = EmbeddingStore(100 * KIB, tmp_path, 100 * KIB)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -33,6 +34,16 @@ def test_a_crop_is_a_part_of_the_whole_image() -> None:
     assert (crop.height, crop.width) == (20, 20)
     np.testing.assert_array_equal(crop.image8(), VIEW.image8()[5:25, 10:30])
     assert (VIEW.height, VIEW.width) == (40, 60)
+
+
+def test_the_pixels_of_a_crop_are_not_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = SliceView(PIXELS, "bone", "CT")
+    named = view.digest
+    expected = SliceView(PIXELS, "bone", "CT", crop=(10, 5, 30, 25)).digest
+    with monkeypatch.context() as patched:
+        patched.setattr(hashlib, "sha256", None)
+        assert view.cropped((10, 5, 30, 25)).digest == expected
+    assert view.digest == named
 
 
 @pytest.mark.parametrize("crop", [(0, 0, 0, 5), (-1, 0, 5, 5), (0, 0, 61, 5), (5, 9, 8, 9)])

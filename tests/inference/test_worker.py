@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +44,41 @@ def test_work_inside_work_is_done_in_place() -> None:
         return worker.run(Priority.AHEAD, lambda: "inner")
 
     assert worker.submit(Priority.CLICK, outer).result(20) == "inner"
+
+
+def test_closing_waits_for_what_runs_and_leaves_the_rest() -> None:
+    worker, go = PriorityWorker(), threading.Event()
+    running = worker.submit(Priority.CLICK, lambda: go.wait(20))
+    while not running.running():
+        time.sleep(0.001)
+    waiting = worker.submit(Priority.CLICK, lambda: "done")
+    closing = threading.Thread(target=worker.close)
+    closing.start()
+    go.set()
+    closing.join(20)
+    assert running.result(20) is True
+    assert not closing.is_alive()
+    assert not waiting.done() or waiting.cancelled()
+
+
+END = """
+import sys, torch
+sys.path.insert(0, sys.argv[1])
+from lib.inference.worker import Priority, PriorityWorker
+worker = PriorityWorker()
+square = torch.rand(2000, 2000)
+futures = [worker.submit(Priority.AHEAD, lambda: square @ square) for _ in range(200)]
+futures[0].result()
+print("the end")
+"""
+
+
+def test_a_process_ends_in_peace_while_its_worker_computes() -> None:
+    root = str(Path(__file__).resolve().parents[2])
+    ended = subprocess.run(
+        [sys.executable, "-c", END, root], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "the end\n", "")
 
 
 def test_what_is_taken_back_is_not_done() -> None:

@@ -69,6 +69,7 @@ def test_the_first_encoder_answers_until_the_second_is_ready() -> None:
     assert not running.wait(0.05)
     assert running.status == "torch fp32, preparing openvino bf16"
     assert embedder.encoder.backend_name == "torch fp32"
+    assert embedder.also_good == ("openvino bf16",)  # of an earlier run
     ready.set()
     assert running.wait(10)
     assert running.status == "openvino bf16"
@@ -83,6 +84,7 @@ def test_a_contest_is_won_by_the_faster(theirs: float, winner: str) -> None:
     running = upgrade(CONTEST, lambda kind: Fake("openvino bf16", theirs), embedder)
     assert running.wait(10)
     assert embedder.encoder.backend_name == winner
+    assert {*embedder.also_good, winner} == {"openvino bf16", "torch fp32"}
     assert running.status.startswith(winner)
     assert " ms an image, torch fp32 " in running.status
 
