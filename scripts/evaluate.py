@@ -253,9 +253,9 @@ def table(found: dict[str, Any], names: tuple[str, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@torch.no_grad()
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
-    torch.set_grad_enabled(False)
     try:
         rows = list(rows_of(options))
     except Samed2dError as error:

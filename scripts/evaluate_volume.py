@@ -176,10 +176,10 @@ def means(rows: list[Row]) -> dict[str, list[float]]:
     }
 
 
+@torch.no_grad()
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
     options = parse_arguments(arguments)
-    torch.set_grad_enabled(False)
     rows: list[Row] = []
     try:
         for row in Evaluation(options).rows():

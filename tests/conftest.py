@@ -1,6 +1,7 @@
 """Fixtures for all tests that need weights, a study or a running server."""
 
 import os
+import sys
 
 # The host forgets every module named lib when it loads an app; without this a test that has
 # imported lib before would hold other classes than the app.
@@ -48,3 +49,26 @@ def server(
     }
     with start_server(study, conf=conf) as running:
         yield running
+
+
+_status = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Note how it ended, for `pytest_unconfigure`."""
+    session.config.stash[_status] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the process at once, when everything has been said.
+
+    Half a dozen native libraries with threads of their own are loaded into this one process (torch,
+    OpenVINO, ITK, ...), and Python's way of taking itself apart under them ends in a crash now and
+    then, after all tests. The server, which loads fewer, ends by a signal and is tested for itself.
+    """
+    status = config.stash.get(_status, None)
+    if status is not None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)

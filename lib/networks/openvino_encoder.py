@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,12 @@ def _openvino() -> Any:
     return openvino
 
 
+@cache
+def _core() -> Any:
+    """One for the process, never given back: what it compiled must not outlive it."""
+    return _openvino().Core()
+
+
 class OpenVinoEncoder:
     """A compiled encoder.
 
@@ -47,14 +54,10 @@ class OpenVinoEncoder:
     def __init__(self, exported: ov.Model | Path, precision: str) -> None:
         source = str(exported) if isinstance(exported, Path) else exported
         hint = PRECISION_HINTS[precision] if has_bf16() else "f32"
-        compiled = (
-            _openvino()
-            .Core()
-            .compile_model(
-                source, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
-            )
+        self._compiled = _core().compile_model(
+            source, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         )
-        self._request = compiled.create_infer_request()
+        self._request = self._compiled.create_infer_request()
         self.backend_name = f"openvino {precision}"
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
@@ -69,7 +72,7 @@ class OpenVinoEncoder:
 
 def has_bf16() -> bool:
     """Whether this processor multiplies bfloat16 faster than float32 (AVX512-BF16, AMX)."""
-    capabilities = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "BF16" in capabilities
 
 
@@ -97,7 +100,7 @@ def load_exported(path: Path) -> ov.Model:
     Raises:
         RuntimeError: a damaged file.
     """
-    return _openvino().Core().read_model(str(path))
+    return _core().read_model(str(path))
 
 
 def quantise(exported: ov.Model, images: Sequence[NDArray[np.float32]]) -> ov.Model:

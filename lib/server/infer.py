@@ -5,9 +5,10 @@ Way of a call: dict of the host -> `ClickRequest` -> volume -> `SlicePrompt` -> 
 Concurrency contract. One task object serves all users at the same time and keeps no state of
 any of them; all values of a call live on its stack. Shared are
 
-* `VolumeStore` (its lock is held while a file is read), and
-* `ServedModel` (its lock is held while the network is loaded), and the worker of its segmenter,
-  which does the arithmetic of all calls, the urgent first.
+* `VolumeStore` (its lock is held while a file is read),
+* `ServedModel` (its lock is held while the network is loaded), the worker of its segmenter, which
+  does the arithmetic of all calls, the urgent first, and
+* `EncodeAhead` (its lock is held for a look at its table).
 
 A call takes these locks one after the other in this order and never holds two of them.
 """
