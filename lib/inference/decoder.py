@@ -132,7 +132,7 @@ class PromptDecoder:
         """Logits (R, M, 64, 64) and predicted IoU (R, M) of R prompts of one form."""
         config = self.model.config
         frame = Frame(embedding.height, embedding.width, config.image_size)
-        tensors = _to(prompt_tensors(prompts, frame), self.device)
+        tensors = prompt_tensors(prompts, frame).to(self.device)
         if multimask and config.rate_all_masks:
             return self.model.decode_all(embedding.tensor, tensors)
         return self.model.decode(embedding.tensor, tensors, multimask)
@@ -171,13 +171,3 @@ def mask_prompt(mask: NDArray[np.generic], size: int = 64) -> NDArray[np.float32
         grey = np.rint(values * 255).astype(np.uint8)
         values = resize_image(grey, size, mode="area").astype(np.float32) / np.float32(255)
     return values[None]
-
-
-def _to(tensors: PromptTensors, device: torch.device) -> PromptTensors:
-    """The same prompts on another device."""
-    return PromptTensors(
-        *(
-            None if t is None else t.to(device)
-            for t in (tensors.points, tensors.labels, tensors.boxes, tensors.masks)
-        )
-    )

@@ -29,6 +29,11 @@ class PromptTensors:
     boxes: torch.Tensor | None = None
     masks: torch.Tensor | None = None
 
+    def to(self, device: torch.device) -> PromptTensors:
+        """The same prompts on a device."""
+        parts = (self.points, self.labels, self.boxes, self.masks)
+        return PromptTensors(*(None if part is None else part.to(device) for part in parts))
+
 
 class AdapterSam(nn.Module):
     """SAM at 256 x 256 with adapters: image encoder, prompt encoder, mask decoder.

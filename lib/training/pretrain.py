@@ -25,7 +25,8 @@ from lib.data.stream import Mixture, Sample, sample_stream
 from lib.errors import Samed2dError
 from lib.networks.checkpoint import save_weights
 from lib.networks.sam import AdapterSam
-from lib.training.loop import Batch, BatchResult, InteractionPlan, interactive_batch
+from lib.training.annotator import InteractionPlan
+from lib.training.loop import Batch, BatchResult, interactive_batch
 from lib.training.losses import LossWeights
 
 

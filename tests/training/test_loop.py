@@ -8,7 +8,8 @@ import torch
 
 from lib.networks import AdapterSam, build_sam
 from lib.networks.architectures import Architecture
-from lib.training.loop import Batch, InteractionPlan, interactive_batch
+from lib.training.annotator import InteractionPlan
+from lib.training.loop import Batch, interactive_batch
 
 SMALL = Architecture(
     "small",

@@ -1,0 +1,92 @@
+"""What one step of an interaction is to make small: a loss of masks and predicted IoUs.
+
+Both objectives see all masks of the decoder and choose among them; which one a user would see is
+always the one with the highest predicted IoU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lib.networks.sam import choose_best, upsample_logits
+from lib.training.losses import DEFAULT_WEIGHTS, LossWeights, published_loss, row_losses
+
+
+class Objective(Protocol):
+    """A loss of one step.
+
+    Args:
+        low_res: (R, M, 64, 64) logits.
+        iou: (R, M) predicted.
+        targets: (R, S, S) bool.
+    """
+
+    def __call__(self, low_res: Tensor, iou: Tensor, targets: Tensor) -> Tensor:
+        """The loss, a scalar: a mean over rows."""
+
+
+@dataclass(frozen=True)
+class PublishedObjective:
+    """SAM-Med2D's: the mask with the highest predicted IoU, sums over the whole batch.
+
+    Attributes:
+        weights: of focal, dice and IoU loss.
+    """
+
+    weights: LossWeights = DEFAULT_WEIGHTS
+
+    def __call__(self, low_res: Tensor, iou: Tensor, targets: Tensor) -> Tensor:
+        """Compare at the full size of the targets."""
+        chosen, predicted_iou = choose_best(low_res, iou)
+        size = (targets.shape[-2], targets.shape[-1])
+        logits = upsample_logits(chosen, size)
+        return published_loss(logits, targets[:, None].float(), predicted_iou, self.weights).total
+
+
+@dataclass(frozen=True)
+class RowObjective:
+    """Ours: each row's best mask learns, every predicted IoU learns, a row counts as a row.
+
+    The best mask is the one with the smallest loss, as in SAM (Kirillov et al. 2023, arXiv:
+    2304.02643, section 3): were it the one with the highest predicted IoU, a candidate that is
+    never chosen would never learn.
+
+    Attributes:
+        weights: of focal, dice and IoU loss.
+        size: edge length in pixels at which masks are compared; a divisor of the targets' size.
+    """
+
+    weights: LossWeights = DEFAULT_WEIGHTS
+    size: int = 64
+
+    def __call__(self, low_res: Tensor, iou: Tensor, targets: Tensor) -> Tensor:
+        """Compare at ``size``."""
+        rows, candidates = iou.shape
+        stride = targets.shape[-1] // self.size
+        truth = targets[:, None, stride // 2 :: stride, stride // 2 :: stride].float()
+        logits = upsample_logits(low_res, (self.size, self.size)).flatten(0, 1)
+        repeated = truth.expand(rows, candidates, self.size, self.size).flatten(0, 1)
+        terms = row_losses(logits[:, None], repeated[:, None], iou.flatten(), self.weights)
+        masks = self.weights.focal * terms.focal + self.weights.dice * terms.dice
+        best = masks.view(rows, candidates).min(dim=1).values
+        return (best + self.weights.iou * terms.iou.view(rows, candidates).mean(dim=1)).mean()
+
+
+@torch.no_grad()
+def shown_masks(low_res: Tensor, iou: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """What a user would see of a step.
+
+    Args:
+        low_res: (R, M, 64, 64) logits.
+        iou: (R, M) predicted.
+        size: edge length S of the masks.
+
+    Returns:
+        Masks (R, S, S) bool and their logits (R, 1, 64, 64).
+    """
+    chosen, _ = choose_best(low_res.detach().float(), iou.detach())
+    return upsample_logits(chosen, (size, size))[:, 0] > 0, chosen

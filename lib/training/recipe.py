@@ -1,0 +1,184 @@
+"""Recipes: everything that decides how a network learns from interactions, in one record.
+
+``PAPER`` is SAM-Med2D's training as its public code does it (Cheng et al. 2023, arXiv:2308.16184),
+faults included. ``DEFAULT`` is ours. They are two values of one type, so that each difference can
+be switched on and off alone; docs/explanation/training.md has the measured effect of each.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from torch import nn
+from torch.optim import Adam, AdamW, Optimizer
+
+from lib.errors import OptionError
+from lib.networks.sam import AdapterSam
+from lib.training.annotator import (
+    Annotator,
+    InteractionPlan,
+    Masks,
+    Prompter,
+    PublishedAnnotator,
+)
+from lib.training.losses import LossWeights
+from lib.training.objective import Objective, PublishedObjective, RowObjective
+
+Part = Literal["adapters", "decoder"]
+PARTS: tuple[Part, ...] = ("adapters", "decoder")
+"""What learns: adapters, prompt encoder and decoder; or the last two on embeddings that stay."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        name: as clients choose it.
+        published_prompts: prompts by `PublishedAnnotator` instead of ours.
+        interaction: how our annotator behaves.
+        published_loss: one loss over the whole batch instead of one for each row.
+        weights: of focal, dice and IoU loss.
+        loss_size: edge length at which our loss compares masks.
+        after: update the weights after each "batch" or after each "step", see `lib.training.loop`.
+        all_prompts: every embedding of prompts and the mask path learn. SAM-Med2D's code replaces
+            the embeddings of points at each call and runs the mask path without gradients, so
+            neither of them ever learns.
+        published_framing: images normalised with the channels as the file was read (BGR), padded or
+            resized with nearest neighbour; ours shows images as the server does.
+        augment: random geometry and intensity.
+        objects: rows for each image; drawn with replacement where ``published_prompts``, else at
+            most so many.
+        rehearsal: share of images that are phantoms, so that what the network could do stays.
+        learning_rate: of Adam, or the peak of a schedule.
+        schedule: linear warm-up and a cosine down to zero instead of a constant rate.
+        warmup: share of the run.
+        weight_decay: of matrices and kernels.
+        clip: largest norm of the gradient, None for no limit.
+        ema: decay of the moving average of the weights that is kept as the result, None for none.
+    """
+
+    name: str
+    published_prompts: bool = False
+    interaction: InteractionPlan = field(
+        default_factory=lambda: InteractionPlan(corrections=8, mask_only_share=0.15)
+    )
+    published_loss: bool = False
+    weights: LossWeights = field(default_factory=lambda: LossWeights(iou=5.0))
+    loss_size: int = 128
+    after: Literal["batch", "step"] = "batch"
+    all_prompts: bool = True
+    published_framing: bool = False
+    augment: bool = True
+    objects: int = 5
+    rehearsal: float = 0.25
+    learning_rate: float = 5e-4
+    schedule: bool = True
+    warmup: float = 0.05
+    weight_decay: float = 0.01
+    clip: float | None = 1.0
+    ema: float | None = 0.98
+
+    def objective(self) -> Objective:
+        """The loss of one step."""
+        if self.published_loss:
+            return PublishedObjective(self.weights)
+        return RowObjective(self.weights, self.loss_size)
+
+    def prompter(
+        self, targets: Masks, rng: np.random.Generator, rows: tuple[int, ...] | None = None
+    ) -> Prompter:
+        """The annotator of one batch.
+
+        Args:
+            targets: (R, S, S), none of them empty.
+            rng: source of all its choices.
+            rows: see `lib.training.annotator.Annotator`.
+        """
+        if not self.published_prompts:
+            return Annotator(targets, self.interaction, rng, rows)
+        python = random.Random(int(rng.integers(1 << 32)))
+        return PublishedAnnotator(
+            targets, python, np.random.RandomState(int(rng.integers(1 << 32)))
+        )
+
+    def optimiser(self, parameters: list[nn.Parameter]) -> Optimizer:
+        """Adam, as published, or AdamW where there is weight decay."""
+        if not self.weight_decay:
+            return Adam(parameters, lr=self.learning_rate)
+        matrices = [p for p in parameters if p.ndim >= 2]
+        vectors = [p for p in parameters if p.ndim < 2]
+        groups = [
+            {"params": matrices, "weight_decay": self.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        return AdamW(groups, lr=self.learning_rate)
+
+
+PAPER = Recipe(
+    name="paper",
+    published_prompts=True,
+    published_loss=True,
+    weights=LossWeights(),
+    after="step",
+    all_prompts=False,
+    published_framing=True,
+    augment=False,
+    rehearsal=0.0,
+    learning_rate=1e-4,
+    schedule=False,
+    weight_decay=0.0,
+    clip=None,
+    ema=None,
+)
+
+DEFAULT = Recipe(name="default")
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (DEFAULT, PAPER)}
+
+
+def find_recipe(name: str) -> Recipe:
+    """Look a recipe up by name.
+
+    Raises:
+        OptionError: no recipe has that name.
+    """
+    if name not in RECIPES:
+        raise OptionError(
+            got=f"recipe {name!r}", allowed=", ".join(RECIPES), todo="choose one of these"
+        )
+    return RECIPES[name]
+
+
+def prepare_parameters(model: AdapterSam, part: Part, recipe: Recipe) -> list[nn.Parameter]:
+    """Freeze what does not learn; the parameters that do, in the order of the state dict.
+
+    Args:
+        model: whose parameters get their ``requires_grad``.
+        part: what learns.
+        recipe: decides about the embeddings of prompts.
+    """
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(_learns(name, part, recipe))
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def learning_names(model: AdapterSam) -> tuple[str, ...]:
+    """Names of the parameters that learn, after `prepare_parameters`."""
+    return tuple(name for name, p in model.named_parameters() if p.requires_grad)
+
+
+def _learns(name: str, part: Part, recipe: Recipe) -> bool:
+    if name.startswith("image_encoder."):
+        return part == "adapters" and ".Adapter." in name
+    if recipe.all_prompts or not name.startswith("prompt_encoder."):
+        return True
+    # 2 and 3 are the corners of a box.
+    return name.split(".")[1:3] in (
+        ["point_embeddings", "2"],
+        ["point_embeddings", "3"],
+        ["no_mask_embed", "weight"],
+    )
