@@ -76,6 +76,12 @@ class ImageError(Samed2dError):
     status = 415
 
 
+class TrainingError(Samed2dError):
+    """A training run that cannot go on; what it had saved is intact."""
+
+    status = 500
+
+
 class CheckpointError(Samed2dError):
     """A weight file that is damaged, unsafe, or does not fit the network."""
 

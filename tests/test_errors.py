@@ -17,6 +17,7 @@ STATUSES = {
     "NotFoundError": 404,
     "SupersededError": 409,
     "ImageError": 415,
+    "TrainingError": 500,
     "CheckpointError": 500,
     "UnavailableError": 503,
 }

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from lib.imaging.geometry import resize_image
-from lib.imaging.intensity import choose_window, to_uint8
+from lib.imaging.intensity import Window, choose_window, to_uint8
 
 Image8 = NDArray[np.uint8]
 Masks = NDArray[np.bool_]
@@ -42,6 +42,8 @@ def augment(
     size: int,
     rng: np.random.Generator,
     plan: Augmentation,
+    modality: str | None = None,
+    body_part: str | None = None,
 ) -> tuple[Image8, Masks]:
     """One random variant of an image.
 
@@ -51,11 +53,14 @@ def augment(
         size: edge length of the result.
         rng: source of all random choices.
         plan: how strongly to change it.
+        modality: DICOM Modality, None where unknown; with ``body_part`` it chooses the window.
+        body_part: DICOM BodyPartExamined, None where unknown.
 
     Returns:
         (size, size, 3) uint8 and (N, size, size) bool; masks may have become empty by the crop.
     """
-    grey8 = _random_window(image, rng, plan)
+    window = choose_window(image, "auto", modality, body_part)
+    grey8 = _random_window(image, window, rng, plan)
     if rng.random() < plan.crop_share:
         grey8, masks = _random_crop(grey8, masks, rng, plan)
     grey8, masks = _random_flip(grey8, masks, rng)
@@ -67,11 +72,10 @@ def augment(
 
 
 def _random_window(
-    image: NDArray[np.generic], rng: np.random.Generator, plan: Augmentation
+    image: NDArray[np.generic], window: Window, rng: np.random.Generator, plan: Augmentation
 ) -> Image8:
     if image.ndim == 3 and image.dtype == np.uint8:
         return image.astype(np.uint8)
-    window = choose_window(image)
     shift = rng.normal(0.0, plan.window_jitter, size=2) * (window.upper - window.lower)
     lower, upper = window.lower + shift[0], window.upper + shift[1]
     if lower >= upper:

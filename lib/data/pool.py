@@ -40,6 +40,8 @@ class LabelledImage:
         image: (H, W) or (H, W, 3), native intensities.
         masks: (N, H, W) bool; one connected object each.
         labels: N names.
+        modality: DICOM Modality, None where unknown.
+        body_part: DICOM BodyPartExamined, None where unknown.
     """
 
     name: str
@@ -47,6 +49,8 @@ class LabelledImage:
     image: NDArray[np.generic]
     masks: NDArray[np.bool_]
     labels: tuple[str, ...]
+    modality: str | None = None
+    body_part: str | None = None
 
 
 def read_folder(folder: Path, whole: bool = False) -> list[LabelledImage]:

@@ -7,13 +7,11 @@ of that layer, whatever the image: all padded keys of a window differ only by th
 are computed here as one key, whose weight is the sum of theirs (a log-sum-exp over the relative
 positions), and with the bias as its value. Nothing is left out and nothing is approximated.
 
-The two convolutions of the adapter become one matrix product each, which every backend has a fast
-kernel for; torch on a CPU reorders their weights for each image otherwise.
+The convolutions of the adapters are in `lib.networks.fast_adapter`. The same modules serve to
+answer clicks, with constants computed once, and to train (`lib.networks.training_encoder`).
 """
 
 from __future__ import annotations
-
-from typing import cast
 
 import torch
 from segment_anything.modeling import ImageEncoderViT
@@ -21,8 +19,8 @@ from segment_anything.modeling.image_encoder import Attention
 from torch import nn
 from torch.nn import functional
 
-from lib.networks.adapters import SamMed2dAdapter
 from lib.networks.encoder import AdapterBlock
+from lib.networks.fast_adapter import FastAdapter, TrainableAdapter
 
 NEVER = -1e9
 """Added to a distance term it leaves nothing of its exponential, in bfloat16 too."""
@@ -33,15 +31,17 @@ class FastEncoder(nn.Module):
 
     Args:
         encoder: from `lib.networks.encoder.build_image_encoder`; its parameters are shared, not
-            copied, and must not change afterwards.
+            copied, and must not change afterwards unless ``trainable``.
+        trainable: compute everything from the parameters at each call, so that they may change
+            and receive gradients; otherwise what depends on parameters alone is computed once.
     """
 
-    def __init__(self, encoder: ImageEncoderViT) -> None:
+    def __init__(self, encoder: ImageEncoderViT, trainable: bool = False) -> None:
         super().__init__()
         self.patch_embed = encoder.patch_embed
-        self.register_buffer("pos_embed", encoder.pos_embed.detach(), persistent=False)
+        self.pos_embed: nn.Parameter = encoder.pos_embed
         self.blocks = nn.ModuleList(
-            FastBlock(block, encoder.pos_embed.shape[1]) for block in encoder.blocks
+            FastBlock(block, encoder.pos_embed.shape[1], trainable) for block in encoder.blocks
         )
         self.neck = encoder.neck
 
@@ -60,15 +60,17 @@ class FastBlock(nn.Module):
     Args:
         block: whose parameters are used.
         grid: tokens along one edge of the grid.
+        trainable: see `FastEncoder`.
     """
 
-    def __init__(self, block: AdapterBlock, grid: int) -> None:
+    def __init__(self, block: AdapterBlock, grid: int, trainable: bool = False) -> None:
         super().__init__()
         self.norm1 = block.norm1
         self.norm2 = block.norm2
-        self.attention = FastAttention(block.attn, block.window_size, grid)
+        self.attention = FastAttention(block.attn, block.window_size, grid, trainable)
         self.mlp = block.mlp
-        self.adapter = FastAdapter(block.Adapter) if block.use_adapter else None
+        adapter = TrainableAdapter if trainable else FastAdapter
+        self.adapter = adapter(block.Adapter) if block.use_adapter else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map tokens (B, H, W, C) to tokens of the same shape."""
@@ -89,9 +91,12 @@ class FastAttention(nn.Module):
         attention: of a block.
         window_size: tokens along one edge of a window, 0 for the whole grid.
         grid: tokens along one edge of the grid.
+        trainable: see `FastEncoder`.
     """
 
-    def __init__(self, attention: Attention, window_size: int, grid: int) -> None:
+    def __init__(
+        self, attention: Attention, window_size: int, grid: int, trainable: bool = False
+    ) -> None:
         super().__init__()
         self.heads: int = attention.num_heads
         self.scale: float = attention.scale
@@ -103,10 +108,7 @@ class FastAttention(nn.Module):
         self.padded = not fits
         # Where in its window each token of an axis is.
         place = torch.arange(self.part) % window
-        self.positions_h: torch.Tensor
-        self.positions_w: torch.Tensor
-        self._constant("positions_h", _by_distance(attention.rel_pos_h)[place])
-        self._constant("positions_w", _by_distance(attention.rel_pos_w)[place])
+        self.positions = _Positions(attention, place, trainable)
         self.place: torch.Tensor
         self._constant("place", place)
         if self.padded:
@@ -145,8 +147,9 @@ class FastAttention(nn.Module):
         query, key, value = qkv.unbind(0)
         # Distance terms (B, heads, n, n, window): of the whole window, padding too.
         squared = query.reshape(batch, self.heads, side, side, -1)
-        by_row = squared @ self.positions_h
-        by_column = (squared.transpose(2, 3) @ self.positions_w).transpose(2, 3)
+        rows, columns = self.positions()
+        by_row = squared @ rows
+        by_column = (squared.transpose(2, 3) @ columns).transpose(2, 3)
         if self.padded:
             padding = self._padding_weight(by_row, by_column)
             by_row, by_column = by_row[..., self.place], by_column[..., self.place]
@@ -194,81 +197,35 @@ def _log_sum_exp(terms: torch.Tensor) -> torch.Tensor:
     return torch.log(total) + highest.squeeze(-1)
 
 
-def _by_distance(table: torch.Tensor) -> torch.Tensor:
-    """Relative positions of an axis of n tokens, ready for a matrix product.
+class _Positions(nn.Module):
+    """Relative positions of both axes, ready for a matrix product.
 
     Args:
-        table: (2 n - 1, D), by distance 1 - n .. n - 1.
-
-    Returns:
-        (n, D, n): query, channel, key.
+        attention: whose tables (2 n - 1, D), by distance 1 - n .. n - 1, are used.
+        place: (m,) where in its window each token of an axis is.
+        trainable: see `FastEncoder`.
     """
-    reach = (len(table) + 1) // 2
-    distance = torch.arange(reach)[:, None] - torch.arange(reach)[None, :] + reach - 1
-    return table.detach()[distance.to(table.device)].transpose(1, 2).contiguous()
 
-
-class FastAdapter(nn.Module):
-    """`SamMed2dAdapter` with its convolutions as matrix products."""
-
-    def __init__(self, adapter: SamMed2dAdapter) -> None:
+    def __init__(self, attention: Attention, place: torch.Tensor, trainable: bool) -> None:
         super().__init__()
-        self.norm = adapter.norm
-        self.channel = adapter.channel
-        self.skip_connect = adapter.skip_connect
-        down = cast(nn.Conv2d, adapter.spatial[0]).weight.detach()
-        up = cast(nn.ConvTranspose2d, adapter.spatial[2]).weight.detach()
-        self.dim: int = up.shape[1]
-        # (out, in, 3, 3) -> (3 * 3 * in, out)
-        self.down: torch.Tensor
-        self.up: torch.Tensor
-        self.register_buffer("down", down.permute(2, 3, 1, 0).flatten(0, 2), persistent=False)
-        # (in, out, 4, 4) -> (in, 4 * 4 * out)
-        self.register_buffer("up", up.permute(0, 2, 3, 1).flatten(1), persistent=False)
+        reach = (len(attention.rel_pos_h) + 1) // 2
+        distance = place[:, None] - torch.arange(reach)[None, :] + reach - 1
+        self.register_buffer("distance", distance.to(attention.rel_pos_h.device), persistent=False)
+        self.distance: torch.Tensor
+        tables = (attention.rel_pos_h, attention.rel_pos_w)
+        self.tables = nn.ParameterList(tables) if trainable else None
+        if not trainable:
+            for name, table in zip(("rows", "columns"), tables, strict=True):
+                self.register_buffer(name, self._spread(table.detach()), persistent=False)
+        self.rows: torch.Tensor
+        self.columns: torch.Tensor
 
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Map tokens (B, H, W, C) to a correction of the same shape."""
-        attention = self.channel(tokens.mean(dim=(1, 2)))
-        small = functional.relu(_unfold(tokens * attention[:, None, None, :]) @ self.down)
-        convolved = functional.relu(_fold(small @ self.up, self.dim))
-        result: torch.Tensor = self.norm(tokens + convolved if self.skip_connect else convolved)
-        return result
+    def forward(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """For rows and for columns: (m, D, n), of token, channel, place of the key."""
+        if self.tables is None:
+            return self.rows, self.columns
+        rows, columns = self.tables
+        return self._spread(rows), self._spread(columns)
 
-
-def _unfold(tokens: torch.Tensor) -> torch.Tensor:
-    """What a 3 x 3 convolution of stride 2 and padding 1 looks at.
-
-    Args:
-        tokens: (B, H, W, C), H and W even.
-
-    Returns:
-        (B, H / 2, W / 2, 3 * 3 * C).
-    """
-    height, width = tokens.shape[1], tokens.shape[2]
-    # At the end nothing is padded: the last window ends with the last row.
-    padded = functional.pad(tokens, (0, 0, 1, 0, 1, 0))
-    taps = [padded[:, i : i + height : 2, j : j + width : 2] for i in range(3) for j in range(3)]
-    return torch.cat(taps, dim=3)
-
-
-def _fold(patches: torch.Tensor, dim: int) -> torch.Tensor:
-    """Add up what a 4 x 4 transposed convolution of stride 2 and padding 1 spreads.
-
-    Position (i, j) of the small grid reaches rows 2 i - 1 .. 2 i + 2 of the large one: its kernel
-    rows 1, 2 lie on its own pair of rows, row 0 on the odd row before, row 3 on the even row after.
-
-    Args:
-        patches: (B, h, w, 4 * 4 * dim).
-        dim: channels.
-
-    Returns:
-        (B, 2 h, 2 w, dim).
-    """
-    batch, height, width, _ = patches.shape
-    rows = patches.reshape(batch, height, width, 4, 4 * dim)
-    even = rows[..., 1, :] + functional.pad(rows[..., 3, :], (0, 0, 0, 0, 1, 0))[:, :height]
-    odd = rows[..., 2, :] + functional.pad(rows[..., 0, :], (0, 0, 0, 0, 0, 1))[:, 1:]
-    tall = torch.stack((even, odd), dim=2).reshape(batch, 2 * height, width, 4, dim)
-    left = tall[..., 1, :] + functional.pad(tall[..., 3, :], (0, 0, 1, 0))[:, :, :width]
-    right = tall[..., 2, :] + functional.pad(tall[..., 0, :], (0, 0, 0, 1))[:, :, 1:]
-    return torch.stack((left, right), dim=3).reshape(batch, 2 * height, 2 * width, dim)
+    def _spread(self, table: torch.Tensor) -> torch.Tensor:
+        return table[self.distance].transpose(1, 2).contiguous()

@@ -169,3 +169,11 @@ def neutralise_adapters(model: AdapterSam) -> None:
         if isinstance(module, SamMed2dAdapter):
             torch.nn.init.zeros_(module.norm.weight)
             torch.nn.init.zeros_(module.norm.bias)
+
+
+def reset_adapters(model: AdapterSam) -> None:
+    """Give all adapters new random numbers, as SAM-Med2D starts its training with."""
+    for module in model.modules():
+        if isinstance(module, SamMed2dAdapter):
+            fresh = SamMed2dAdapter(module.norm.normalized_shape[0])
+            module.load_state_dict(fresh.state_dict())

@@ -71,6 +71,7 @@ def interact(
     update: Callable[[], None] = lambda: None,
     after: Literal["batch", "step"] = "batch",
     autocast: torch.dtype | None = None,
+    first_weight: float = 1.0,
 ) -> BatchResult:
     """Run one simulated interaction; gradients are left in the parameters for ``update``.
 
@@ -82,6 +83,7 @@ def interact(
         update: takes the gradients, changes the weights and forgets the gradients.
         after: when to call it, see above.
         autocast: reduced precision of encoder and decoder (torch.bfloat16), None for float32.
+        first_weight: what the first step counts where a correction counts 1; "batch" only.
     """
     device = network.model.pixel_mean.device
     with _autocast(device, autocast):
@@ -89,6 +91,7 @@ def interact(
     leaf = embeddings.detach().requires_grad_(embeddings.requires_grad and after == "batch")
     targets = torch.from_numpy(batch.targets).to(device)
     image_of = batch.image_of.to(device)
+    weights = _step_weights(prompter.steps, first_weight if after == "batch" else None)
     prompts = prompter.first()
     losses: list[float] = []
     dices: list[float] = []
@@ -108,7 +111,7 @@ def interact(
                     source[image_of], prompts.to(device), prompter.asks_for_candidates()
                 )
             loss = objective(low_res.float(), iou.float(), targets)
-            total = loss * (batch.share / (1 if after == "step" else prompter.steps))
+            total = loss * (batch.share * weights[step])
             if home is not None and leaf.grad is not None:
                 total = total + (home * leaf.grad).sum()
             torch.autograd.backward(total)
@@ -143,6 +146,13 @@ def interactive_batch(
     annotator = Annotator(batch.targets, plan, rng, batch.rows)
     objective = RowObjective(weights)
     return interact(LocalNetwork(model), batch, annotator, objective, autocast=autocast)
+
+
+def _step_weights(steps: int, first: float | None) -> list[float]:
+    """What each step's loss counts: 1 where every step has its own update, else 1 in all."""
+    if first is None:
+        return [1.0] * steps
+    return [weight / (first + steps - 1) for weight in (first, *[1.0] * (steps - 1))]
 
 
 def _embed(network: TrainedNetwork, batch: Batch) -> Tensor:

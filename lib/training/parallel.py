@@ -126,10 +126,17 @@ class _TwoPasses(nn.Module):
         return self.model.decode(embeddings, prompts, multimask)
 
 
-def total_of(values: float, device: torch.device) -> float:
+def total_of(value: float, device: torch.device) -> float:
     """The sum of a number over all processes; the number itself where there is one."""
     if not torch.distributed.is_initialized():
-        return values
-    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+        return value
+    tensor = torch.tensor(value, dtype=torch.float64, device=device)
     torch.distributed.all_reduce(tensor)
     return float(tensor)
+
+
+def mean_of(value: float, device: torch.device) -> float:
+    """The mean of a number over all processes, equal in all of them."""
+    if not torch.distributed.is_initialized():
+        return value
+    return total_of(value, device) / torch.distributed.get_world_size()

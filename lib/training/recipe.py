@@ -43,6 +43,8 @@ class Recipe:
         published_loss: one loss over the whole batch instead of one for each row.
         weights: of focal, dice and IoU loss.
         loss_size: edge length at which our loss compares masks.
+        first_weight: what the first prompt counts where a correction counts 1; with ``after``
+            "batch" only. Most answers a user waits for are to a first click.
         after: update the weights after each "batch" or after each "step", see `lib.training.loop`.
         all_prompts: every embedding of prompts and the mask path learn. SAM-Med2D's code replaces
             the embeddings of points at each call and runs the mask path without gradients, so
@@ -69,6 +71,7 @@ class Recipe:
     published_loss: bool = False
     weights: LossWeights = field(default_factory=lambda: LossWeights(iou=5.0))
     loss_size: int = 128
+    first_weight: float = 4.0
     after: Literal["batch", "step"] = "batch"
     all_prompts: bool = True
     published_framing: bool = False
@@ -123,6 +126,7 @@ PAPER = Recipe(
     published_prompts=True,
     published_loss=True,
     weights=LossWeights(),
+    first_weight=1.0,
     after="step",
     all_prompts=False,
     published_framing=True,

@@ -10,7 +10,8 @@ import torch
 from lib.networks import AdapterSam, build_sam
 from lib.networks.adapters import SamMed2dAdapter
 from lib.networks.encoder import AdapterBlock
-from lib.networks.fast_encoder import NEVER, FastAdapter, FastAttention, FastEncoder
+from lib.networks.fast_adapter import FastAdapter, TrainableAdapter
+from lib.networks.fast_encoder import NEVER, FastAttention, FastEncoder
 from tests.support import golden
 
 
@@ -48,13 +49,16 @@ def test_padding_matters_and_is_counted() -> None:
     assert golden.relative_error(attention(tokens), block._attend(tokens)) > 1e-2
 
 
+@pytest.mark.parametrize("form", [FastAdapter, TrainableAdapter])
 @pytest.mark.parametrize("skip_connect", [True, False])
 @torch.inference_mode()
-def test_the_adapter_equals_its_convolutions(skip_connect: bool) -> None:
+def test_the_adapter_equals_its_convolutions(
+    form: type[FastAdapter | TrainableAdapter], skip_connect: bool
+) -> None:
     torch.manual_seed(0)
     adapter = SamMed2dAdapter(16, skip_connect=skip_connect)
     tokens = torch.randn(3, 8, 6, 16)
-    assert golden.relative_error(FastAdapter(adapter)(tokens), adapter(tokens)) <= 1e-5
+    assert golden.relative_error(form(adapter)(tokens), adapter(tokens)) <= 1e-5
 
 
 @torch.inference_mode()

@@ -1,0 +1,69 @@
+"""Recipes: which parameters learn, and with what."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lib.errors import OptionError
+from lib.training.annotator import Annotator, PublishedAnnotator
+from lib.training.objective import PublishedObjective, RowObjective
+from lib.training.recipe import DEFAULT, PAPER, find_recipe, learning_names, prepare_parameters
+from tests.support.small_sam import disc, small_sam
+
+
+def test_they_are_found_by_name() -> None:
+    assert find_recipe("default") is DEFAULT and find_recipe("paper") is PAPER
+    with pytest.raises(OptionError, match="default, paper"):
+        find_recipe("mine")
+
+
+def test_the_decoder_alone_leaves_the_encoder_alone() -> None:
+    model = small_sam()
+    prepare_parameters(model, "decoder", DEFAULT)
+    names = learning_names(model)
+    assert names and not any(name.startswith("image_encoder") for name in names)
+    assert any("mask_downscaling" in name for name in names)
+    assert any("point_embeddings.0" in name for name in names)
+
+
+def test_adapters_learn_with_prompts_and_decoder_and_nothing_else_of_the_encoder() -> None:
+    model = small_sam()
+    prepare_parameters(model, "adapters", DEFAULT)
+    encoder = [name for name in learning_names(model) if name.startswith("image_encoder")]
+    assert encoder and all(".Adapter." in name for name in encoder)
+
+
+def test_what_sam_med2d_never_trains_stays_in_the_paper_recipe() -> None:
+    model = small_sam()
+    prepare_parameters(model, "adapters", PAPER)
+    prompts = {name for name in learning_names(model) if name.startswith("prompt_encoder")}
+    assert prompts == {
+        "prompt_encoder.point_embeddings.2.weight",
+        "prompt_encoder.point_embeddings.3.weight",
+        "prompt_encoder.no_mask_embed.weight",
+    }
+
+
+def test_each_recipe_has_its_own_annotator_objective_and_optimiser() -> None:
+    targets, rng = disc(80, 90, 40)[None], np.random.default_rng(0)
+    assert isinstance(PAPER.prompter(targets, rng), PublishedAnnotator)
+    assert isinstance(DEFAULT.prompter(targets, rng), Annotator)
+    assert PAPER.prompter(targets, rng).steps == DEFAULT.prompter(targets, rng).steps == 9
+    assert isinstance(PAPER.objective(), PublishedObjective)
+    assert isinstance(DEFAULT.objective(), RowObjective)
+    parameters = [torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))]
+    adam, adamw = PAPER.optimiser(parameters), DEFAULT.optimiser(parameters)
+    assert type(adam) is torch.optim.Adam and adam.param_groups[0]["lr"] == 1e-4
+    assert type(adamw) is torch.optim.AdamW
+    assert [group["weight_decay"] for group in adamw.param_groups] == [DEFAULT.weight_decay, 0.0]
+
+
+def test_the_annotator_of_a_recipe_follows_its_seed() -> None:
+    targets = disc(80, 90, 40)[None]
+    for recipe in (DEFAULT, PAPER):
+        first, same = (recipe.prompter(targets, np.random.default_rng(4)).first() for _ in range(2))
+        for left, right in ((first.points, same.points), (first.boxes, same.boxes)):
+            assert (left is None) == (right is None)
+            assert left is None or torch.equal(left, right)
