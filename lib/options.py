@@ -133,6 +133,9 @@ class AppOptions:
     encode_ahead: str = _option(
         "on", _word_of(SWITCH), "encode the other slices of an opened volume ahead: on or off"
     )
+    registry: Path | None = _option(
+        None, _optional_path, "folder of trained versions (empty: apps/samed2d/model)"
+    )
     volume_seconds: int = _option(
         30, _positive_int, "time that samed2d_volume may take for one answer, in seconds"
     )

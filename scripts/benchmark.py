@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Measure how long a click takes, and where the time goes.
+"""Measure how long a click or a batch of training takes, and where the time goes.
 
   encoder  every backend of the image encoder against the original arithmetic, in one process
   click    requests over HTTP, as viewers send them, to a server that is started for it
   volume   one click that samed2d_volume carries through a volume, over HTTP
+  train    a batch of training against the original's, each in a process of its own
 
 Examples:
   benchmark.py encoder --architecture samed2d_b --upstream ~/SAM-Med2D --json encoder.json
@@ -11,6 +12,7 @@ Examples:
   benchmark.py click --architecture samed2d_t --shape 512,512,300 --json click.json
   benchmark.py click --server http://host:8000 --image 1.2.840.1 --shape 512,512,90
   benchmark.py volume --image ct.nii.gz --point 160,230,40
+  benchmark.py train --architecture samed2d_b --upstream ~/SAM-Med2D --json train.json
 
 Compare numbers of one run with each other, not those of two: let the machine do nothing else.
 """
@@ -30,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.errors import Samed2dError
 from lib.networks import ARCHITECTURES
-from scripts._benchmark import click, encoder, tables, volume
+from scripts._benchmark import click, encoder, tables, train, volume
 from scripts._benchmark.errors import BenchmarkError
 from scripts._benchmark.machine import describe_machine, limit_threads, wanted_threads
 from scripts._benchmark.network import NetworkSource
@@ -83,7 +85,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "masks mean nothing. Exit status: 0 done, 1 failed, 2 wrong arguments, 130 interrupted."
     )
     parts = parser.add_subparsers(dest="part", required=True)
-    for name, add in (("encoder", add_encoder), ("click", add_click), ("volume", add_volume)):
+    for name, add in (
+        ("encoder", add_encoder),
+        ("click", add_click),
+        ("volume", add_volume),
+        ("train", add_train),
+    ):
         about = next(line for line in str(__doc__).splitlines() if line.startswith(f"  {name} "))
         part = parts.add_parser(name, parents=[common], description=about.strip())
         add(part)
@@ -97,19 +104,37 @@ def add_encoder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variants", type=variants, default=variants(VARIANTS), help=f"default: {VARIANTS}"
     )
+    add_comparison(parser, "encoder", rounds=10)
+    parser.add_argument("--images", type=positive, default=4, help="in each round (default: 4)")
+
+
+def add_comparison(parser: argparse.ArgumentParser, part: str, rounds: int) -> None:
     parser.add_argument(
         "--upstream",
         type=Path,
         metavar="CHECKOUT",
-        help="folder with the original repository (OpenGVLab/SAM-Med2D), whose own encoder becomes "
-        "the baseline, with the same weights; its code is executed. Without: our own, unchanged",
+        help="folder with the original repository (OpenGVLab/SAM-Med2D), whose own "
+        f"{part} becomes the baseline, with the same weights; its code is executed. Without: our "
+        "own, unchanged",
     )
-    parser.add_argument("--rounds", type=positive, default=10, help="default: 10")
-    parser.add_argument("--images", type=positive, default=4, help="in each round (default: 4)")
+    parser.add_argument("--rounds", type=positive, default=rounds, help="default: %(default)s")
     parser.add_argument(
         "--threads", type=positive, help="cores to use (default: OMP_NUM_THREADS, or all)"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="cpu")
+
+
+def add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="samed2d_t")
+    add_comparison(parser, "network", rounds=5)
+    parser.add_argument("--images", type=positive, default=2, help="in a batch (default: 2)")
+    parser.add_argument("--masks", type=positive, default=5, help="of each image (default: 5)")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "bf16", "fp32"),
+        default="auto",
+        help="of our side (default: what training chooses here); the original has fp32",
+    )
 
 
 def add_serving(parser: argparse.ArgumentParser, model: str) -> None:
@@ -173,11 +198,15 @@ def say(line: str) -> None:
     print(f"benchmark: {line}", file=sys.stderr, flush=True)
 
 
-def run_encoder(options: argparse.Namespace, folder: Path) -> tuple[Any, list[str]]:
-    # OpenVINO does not read the environment: let both sides have the same cores.
+def same_cores(options: argparse.Namespace) -> None:
+    """Let everybody have the same ones; OpenVINO does not read the environment."""
     threads = options.threads or wanted_threads()
     if threads is not None:
         limit_threads(threads)
+
+
+def run_encoder(options: argparse.Namespace, folder: Path) -> tuple[Any, list[str]]:
+    same_cores(options)
     plan = encoder.EncoderPlan(
         source=NetworkSource.find(options.architecture, options.checkpoint, options.seed),
         variants=options.variants,
@@ -222,7 +251,22 @@ def run_volume(options: argparse.Namespace, folder: Path) -> tuple[Any, list[str
     return report, tables.volume_lines(report)
 
 
-RUNS = {"encoder": run_encoder, "click": run_click, "volume": run_volume}
+def run_train(options: argparse.Namespace, folder: Path) -> tuple[Any, list[str]]:
+    same_cores(options)
+    plan = train.TrainPlan(
+        source=NetworkSource.find(options.architecture, options.checkpoint, options.seed),
+        images=options.images,
+        masks=options.masks,
+        rounds=options.rounds,
+        precision=options.precision,
+        upstream=options.upstream,
+        device=options.device,
+    )
+    report = train.run(plan, say)
+    return report, tables.train_lines(report)
+
+
+RUNS = {"encoder": run_encoder, "click": run_click, "volume": run_volume, "train": run_train}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,9 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.errors import CheckpointError, Samed2dError
 from lib.networks import build_model, find_architecture, installed_weights
 from lib.networks.backends import BACKENDS, check_backend
+from lib.networks.checkpoint import read_tensors
 from lib.networks.prepared import prepare, prepared_path
 from lib.networks.weights import version_of
 from lib.options import default_cache_dir
+from lib.training.version import apply_tensors, encoder_digest, encoder_version
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -36,6 +38,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--architecture", default="samed2d_t", help="network (default: %(default)s)"
     )
     parser.add_argument("--checkpoint", type=Path, help="weight file (default: the installed one)")
+    parser.add_argument(
+        "--changes",
+        type=Path,
+        metavar="FILE",
+        help="weights.safetensors of a trained version, to lie over the weight file",
+    )
     parser.add_argument(
         "--precision",
         choices=BACKENDS["openvino"],
@@ -60,10 +68,12 @@ def run(options: argparse.Namespace) -> None:
             allowed="one whose weights are installed, or --checkpoint FILE",
             todo=f"run scripts/get_weights.py {architecture.name}",
         )
-    version = version_of(architecture.name, weights)
+    changes = {} if options.changes is None else read_tensors(options.changes)[0]
+    version = encoder_version(version_of(architecture.name, weights), encoder_digest(changes))
     there = prepared_path(options.cache_dir, version, options.precision).is_file()
     started = time.perf_counter()
     model = build_model(architecture.name, weights)
+    apply_tensors(model, changes, str(options.changes))
     path = prepare(model, version, options.precision, options.cache_dir)
     if not options.quiet:
         what = "was there" if there else f"prepared in {time.perf_counter() - started:.0f} s"

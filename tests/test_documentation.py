@@ -9,6 +9,7 @@ import pytest
 
 from lib.networks.architectures import ARCHITECTURES
 from lib.options import describe_options
+from lib.training.settings import describe_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -25,6 +26,14 @@ def rows(heading: str) -> list[list[str]]:
 def test_the_readme_lists_every_option_with_its_default() -> None:
     expected = [[n, d.replace(",", ", "), h] for n, d, h in describe_options()]
     assert rows("Options")[1:] == expected
+
+
+def test_the_page_on_training_lists_every_setting_with_its_default() -> None:
+    page = (ROOT / "docs" / "how-to" / "train.md").read_text()
+    table = page.split("<!-- settings:")[1].split("\n\n")[0]
+    lines = [line for line in table.splitlines() if line.startswith("| `")]
+    cells = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+    assert cells == [list(row) for row in describe_settings()]
 
 
 def test_the_readme_lists_every_network() -> None:

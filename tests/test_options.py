@@ -36,6 +36,7 @@ VALUES = {
     "embedding_disk_mb": ("0", 0),
     "cache_dir": ("/var/cache/my folder", Path("/var/cache/my folder")),
     "encode_ahead": ("off", "off"),
+    "registry": ("/var/lib/my versions", Path("/var/lib/my versions")),
     "volume_seconds": ("120", 120),
 }
 """Option -> what a user writes, what it becomes."""
@@ -181,7 +182,7 @@ def test_any_label_names_survive(names: list[str]) -> None:
 @given(st.text())
 def test_any_text_is_a_value_or_an_option_error(text: str) -> None:
     for name in known_options():
-        if name in ("checkpoint", "cache_dir"):
+        if name in ("checkpoint", "cache_dir", "registry"):
             continue  # every text is a path; whether it exists is asked when it is used
         try:
             value = getattr(parse_options({name: text}, {}), name)

@@ -16,6 +16,7 @@ from monailabel.interfaces.app import MONAILabelApp  # noqa: E402
 from monailabel.interfaces.datastore import Datastore  # noqa: E402
 from monailabel.interfaces.tasks.infer_v2 import InferTask  # noqa: E402
 from monailabel.interfaces.tasks.strategy import Strategy  # noqa: E402
+from monailabel.interfaces.tasks.train import TrainTask  # noqa: E402
 from monailabel.tasks.activelearning.random import Random  # noqa: E402
 
 from lib.errors import OptionError, Samed2dError  # noqa: E402
@@ -31,6 +32,7 @@ from lib.server.host import (  # noqa: E402
 from lib.server.infer import Samed2dInferTask  # noqa: E402
 from lib.server.models import ModelSpec, NetworkChoice, choose_network, read_models  # noqa: E402
 from lib.server.served_model import MIB, ServedModel  # noqa: E402
+from lib.server.train_task import Samed2dTrainTask  # noqa: E402
 from lib.server.volume_infer import Samed2dVolumeTask  # noqa: E402
 from lib.server.volumes import VolumeStore  # noqa: E402
 
@@ -42,6 +44,9 @@ KINDS: dict[str, Callable[[ModelSpec, AppOptions, ServedModel, VolumeStore], Inf
     "volume": Samed2dVolumeTask,
 }
 """How to make the task of a model, by the ``kind`` in its file."""
+
+TRAINED_KIND = "click"
+"""Models of this kind can be trained; others with the same network profit."""
 
 
 class Samed2dApp(MONAILabelApp):
@@ -86,6 +91,26 @@ class Samed2dApp(MONAILabelApp):
             for network in networks.values():
                 network.warm_up()
         return tasks
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        """One for each model that learns from clicks."""
+        return {
+            spec.name: Samed2dTrainTask(spec, self.options, choose_network(spec, self.options))
+            for spec in read_models(MODELS)
+            if spec.kind == TRAINED_KIND
+        }
+
+    def train(self, request: Mapping[str, Any]) -> Any:
+        """Train in this process, which in a server is one of its own.
+
+        What went wrong is the last line of its log, which clients show.
+        """
+        try:
+            return super().train(dict(request))
+        except Samed2dError as error:
+            if running_server() is not None:
+                raise
+            raise SystemExit(error.message) from None
 
     def init_strategies(self) -> dict[str, Strategy]:
         """What to label next; OHIF always asks for "random"."""

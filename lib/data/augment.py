@@ -26,6 +26,8 @@ class Augmentation:
         gamma: the exponent is drawn log-uniformly from 1/gamma .. gamma.
         noise: largest standard deviation of added Gaussian noise, in grey values.
         invert_share: how often grey values are inverted.
+        shrink_share: how often the image is shown smaller, with a dark border around it.
+        min_shrink: smallest side it then has, as a share of the frame's.
     """
 
     crop_share: float = 0.6
@@ -34,6 +36,8 @@ class Augmentation:
     gamma: float = 1.4
     noise: float = 8.0
     invert_share: float = 0.1
+    shrink_share: float = 0.0
+    min_shrink: float = 0.5
 
 
 def augment(
@@ -63,6 +67,8 @@ def augment(
     grey8 = _random_window(image, window, rng, plan)
     if rng.random() < plan.crop_share:
         grey8, masks = _random_crop(grey8, masks, rng, plan)
+    elif plan.shrink_share and rng.random() < plan.shrink_share:
+        grey8, masks = _random_border(grey8, masks, rng, plan)
     grey8, masks = _random_flip(grey8, masks, rng)
     picture = resize_image(grey8, size, mode="area")
     rows, columns = (np.arange(size) * n // size for n in masks.shape[1:])
@@ -98,6 +104,22 @@ def _random_crop(
         start = int(rng.integers(max(0, last - length), min(first, extent - length) + 1))
         spans.append(slice(start, start + length))
     return image[spans[0], spans[1]], masks[:, spans[0], spans[1]]
+
+
+def _random_border(
+    image: Image8, masks: Masks, rng: np.random.Generator, plan: Augmentation
+) -> tuple[Image8, Masks]:
+    """The image somewhere in a larger frame, which makes its objects smaller."""
+    scale = float(rng.uniform(plan.min_shrink, 1.0))
+    pads = []
+    for extent in image.shape[:2]:
+        border = round(extent / scale) - extent
+        before = int(rng.integers(border + 1))
+        pads.append((before, border - before))
+    wide = [*pads, *[(0, 0)] * (image.ndim - 2)]
+    darkest = int(np.percentile(image, 1))
+    framed = np.pad(image, wide, constant_values=darkest).astype(np.uint8)
+    return framed, np.pad(masks, [(0, 0), *pads])
 
 
 def _random_flip(image: Image8, masks: Masks, rng: np.random.Generator) -> tuple[Image8, Masks]:

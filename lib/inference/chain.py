@@ -68,7 +68,7 @@ class ChainDecoder:
 
     Args:
         decoder: of the network.
-        answers: cache of stages; may be shared, its keys hold the network.
+        answers: cache of stages; of this decoder alone, its keys name the encoder and the prompt.
     """
 
     def __init__(self, decoder: PromptDecoder, answers: ByteBoundedCache[LowRes]) -> None:

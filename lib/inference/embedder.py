@@ -22,7 +22,7 @@ class Embedded:
 
     Attributes:
         embedding: of the view.
-        key: of the embedding: network, arithmetic and content. Equal keys, equal numbers.
+        key: of the embedding: encoder, arithmetic and content. Equal keys, equal numbers.
         encoder: what encoded it: "torch fp32".
         cached: it had been encoded before.
     """
@@ -40,7 +40,8 @@ class SliceEmbedder:
         model: prepares images for the encoder.
         encoder: from `lib.networks.backends`; may be exchanged by a faster one at any time.
         store: keyed by content, so several embedders may share it.
-        model_version: architecture and weights.
+        encoder_version: architecture and weights of the encoder; equal for networks that differ in
+            their decoders only, which so share embeddings.
 
     Attributes:
         also_good: names of encoders whose embeddings are taken where there are some: those that
@@ -49,12 +50,12 @@ class SliceEmbedder:
     """
 
     def __init__(
-        self, model: AdapterSam, encoder: Encoder, store: EmbeddingStore, model_version: str
+        self, model: AdapterSam, encoder: Encoder, store: EmbeddingStore, encoder_version: str
     ) -> None:
         self.model = model
         self.encoder = encoder
         self.store = store
-        self.model_version = model_version
+        self.encoder_version = encoder_version
         self.also_good: tuple[str, ...] = ()
 
     @property
@@ -96,7 +97,7 @@ class SliceEmbedder:
         return (self.encoder.backend_name, *self.also_good)
 
     def _key(self, encoder: str, view: SliceView) -> str:
-        return f"{self.model_version}/{encoder}/{view.digest}"
+        return f"{self.encoder_version}/{encoder}/{view.digest}"
 
 
 def prepare_image(model: AdapterSam, image8: NDArray[np.uint8]) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 Concurrency contract: embeddings and chains are kept in caches with locks of their own, keyed by
 content, so no request can change what another one gets. The arithmetic runs on one
-`PriorityWorker`, which belongs to this object; `segment` waits for it from any thread.
+`PriorityWorker`, which several of these objects may share; `segment` waits for it from any thread.
 """
 
 from __future__ import annotations
@@ -68,8 +68,9 @@ class SliceSegmenter:
     Args:
         embedder: of the network.
         decoder: of the same network.
-        chains: remembers the stages of prompts.
+        chains: remembers the stages of prompts; for this decoder only.
         worker: does the arithmetic.
+        model_version: architecture and weights; None where the encoder's version says it all.
     """
 
     def __init__(
@@ -78,17 +79,14 @@ class SliceSegmenter:
         decoder: PromptDecoder,
         chains: ChainDecoder,
         worker: PriorityWorker,
+        model_version: str | None = None,
     ) -> None:
         self.embedder = embedder
         self.decoder = decoder
         self.worker = worker
         self.chains = chains
+        self.model_version = model_version or embedder.encoder_version
         self._zoom = Zoom(embedder, decoder, chains)
-
-    @property
-    def model_version(self) -> str:
-        """Architecture and weights."""
-        return self.embedder.model_version
 
     def segment(
         self, view: SliceView, prompt: Prompt, *, multimask: bool = True, zoom: str = "off"

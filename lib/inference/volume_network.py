@@ -112,7 +112,7 @@ class VolumeNetwork:
             reference: from `reference`, of the prompted slice.
         """
         image = self._embedded(k)
-        name = _name(image.key, neighbour.logits, reference)
+        name = _name(self.segmenter.model_version, image.key, neighbour.logits, reference)
         known = self.steps.get(name)
         if known is not None:
             return replace(known, k=k)  # equal slices of one volume share their steps
@@ -159,8 +159,8 @@ class VolumeNetwork:
         return self.segmenter.worker.run(Priority.VOLUME, timed)
 
 
-def _name(image: str, neighbour: NDArray[np.float32], reference: Histogram) -> str:
-    """Of a step, by all that decides it."""
+def _name(version: str, image: str, neighbour: NDArray[np.float32], reference: Histogram) -> str:
+    """Of a step, by all that decides it: equal embeddings may meet different decoders."""
     content = hashlib.sha256(neighbour.tobytes())
     content.update(reference.tobytes())
-    return f"{image}/step/{content.hexdigest()}"
+    return f"{version}/{image}/step/{content.hexdigest()}"

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from lib.networks.architectures import SAM_PIXEL_MEAN, SAM_PIXEL_STD, Architecture
 from lib.networks.encoder import build_image_encoder
+from lib.networks.fast_decoder import predict_masks
 
 
 @dataclass(frozen=True)
@@ -111,18 +112,8 @@ class AdapterSam(nn.Module):
         """
         points = None if prompts.points is None else (prompts.points, prompts.labels)
         sparse, dense = self.prompt_encoder(points, prompts.boxes, prompts.masks)
-        if embeddings.shape[0] != 1:
-            # SAM's decoder repeats one image for all rows. Rows of several images go in through
-            # the term it adds to the image instead: 0 + (image + prompt), the same sum.
-            dense = embeddings + dense
-            embeddings = torch.zeros_like(embeddings[:1])
-        logits, iou = self.mask_decoder.predict_masks(
-            image_embeddings=embeddings,
-            image_pe=self.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-        )
-        return logits, iou
+        positions = self.prompt_encoder.get_dense_pe()
+        return predict_masks(self.mask_decoder, embeddings, positions, sparse, dense)
 
 
 def choose_best(logits: torch.Tensor, iou: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

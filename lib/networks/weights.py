@@ -61,4 +61,9 @@ def version_of(name: str, weights: Path | None) -> str:
     """Architecture and weights in one word: "samed2d_t-0123456789ab", "samed2d_t-untrained"."""
     if weights is None:
         return f"{name}-untrained"
-    return f"{name}-{sha256_of(weights)[:VERSION_DIGITS]}"
+    return version_name(name, sha256_of(weights))
+
+
+def version_name(name: str, sha256: str) -> str:
+    """As `version_of`, for weights whose SHA-256 is known."""
+    return f"{name}-{sha256[:VERSION_DIGITS]}"

@@ -4,7 +4,9 @@
 `requests`          what a client sent -> one frozen `ClickRequest`, or an error with a sentence
 `slice_prompt`      voxels of the volume -> slice and pixels (the only change of convention)
 `models`            one small TOML file per served model, choice of the network behind it
-`served_model`      weights and network, loaded on first use, shared by all requests
+`served_model`      weights and network, loaded on first use, shared by all requests; follows the
+                    registry of trained versions
+`live_model`        one version of it, ready to answer
 `volumes`           image files -> volumes, cached; DICOM facts for images from a PACS
 `infer`             MONAI Label's InferTask: one click in, one label map out
 `infer_endpoint`    what ``POST /infer/{model}`` does between the HTTP form and the app

@@ -14,33 +14,36 @@ Of the host's `DICOMWebDatastore` (0.8.5, datastore/dicom.py):
 Ids are SeriesInstanceUIDs; they become names of folders and are checked before that.
 
 Concurrency contract: ``_lock`` is held while a series is downloaded and converted, so that two
-users who open one image at the same time download it once.
+users who open one image at the same time download it once. ``_lists`` and ``_segs`` are
+filled without a lock: two threads may ask the PACS the same at the same time, and agree.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import requests
 from cachetools import TTLCache
 from dicomweb_client import DICOMwebClient
 from monailabel.config import settings
 from monailabel.datastore.dicom import DICOMWebDatastore
+from monailabel.datastore.local import LocalDatastore
 from monailabel.datastore.utils.convert import dicom_to_nifti
 from monailabel.datastore.utils.dicom import dicom_web_download_series
+from monailabel.interfaces.datastore import DefaultLabelTag
 from pydicom.dataset import Dataset
 from requests.adapters import HTTPAdapter
 
-from lib.errors import ImageError, NotFoundError, UnavailableError
+from lib.errors import ImageError, NotFoundError, Samed2dError, UnavailableError
+from lib.imaging.grid import reading
+from lib.server.stored_segs import UID, SegInstance, StoredSeg, parse_seg_series
 
-UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 NO_IMAGES = {
     *("SEG", "SR", "PR", "KO", "REG", "FID", "AU", "DOC", "ECG", "EPS", "HD", "PLAN", "ASMT"),
     *("RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "SMR", "STAIN", "TEXTUREMAP", "ANN", "M3D"),
@@ -63,7 +66,7 @@ class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no
     def __init__(self, *args: object, **kwargs: object) -> None:
         """Take the arguments of `DICOMWebDatastore`; asks the PACS nothing yet."""
         self._lock = threading.Lock()
-        self._image_of_seg: dict[str, str] = {}
+        self._segs: dict[tuple[str, str], StoredSeg] = {}
         self._lists: TTLCache[str, list[str]] = TTLCache(
             maxsize=2, ttl=settings.MONAI_LABEL_DICOMWEB_CACHE_EXPIRY
         )
@@ -82,8 +85,6 @@ class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no
         self, label_tag: str | None = None, labels: list[str] | None = None
     ) -> list[str]:
         """SeriesInstanceUIDs of listed images that a SEG of the PACS refers to.
-
-        Which image a SEG refers to never changes, so each SEG is looked at once.
 
         Raises:
             UnavailableError: the PACS does not answer.
@@ -147,21 +148,80 @@ class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no
         return [str(s.SeriesInstanceUID) for s in series if s.get("Modality") not in NO_IMAGES]
 
     def _query_labelled(self) -> list[str]:
-        found = _ask(lambda: self._client.search_for_series(search_filters={"Modality": "SEG"}))
-        labelled = set()
-        for seg in map(Dataset.from_json, found):
-            uid = str(seg.SeriesInstanceUID)
-            if uid not in self._image_of_seg:
-                self._image_of_seg[uid] = self._referenced_series(str(seg.StudyInstanceUID), uid)
-            labelled.add(self._image_of_seg[uid])
+        labelled = {seg.image for seg in self.segmentations()}
         return [uid for uid in self.list_images() if uid in labelled]
 
-    def _referenced_series(self, study: str, uid: str) -> str:
-        """SeriesInstanceUID of the image a SEG series belongs to; empty where it says none."""
-        instances = _ask(lambda: self._client.retrieve_series_metadata(study, uid))
-        for item in Dataset.from_json(instances[0]).get("ReferencedSeriesSequence") or ():
-            return str(item.SeriesInstanceUID)
-        return ""
+    def segmentations(
+        self, failed: Callable[[str, Samed2dError], None] = lambda series, error: None
+    ) -> list[StoredSeg]:
+        """All SEG series of the PACS, newest first.
+
+        What a SEG says never changes, so each is looked at once, and again when it has got
+        further instances.
+
+        Args:
+            failed: called with the UID of each series whose metadata the PACS does not hand out.
+
+        Raises:
+            UnavailableError: the PACS does not answer.
+        """
+        answers = _ask(lambda: self._client.search_for_series(search_filters={"Modality": "SEG"}))
+        segs = []
+        for answer in map(Dataset.from_json, answers):
+            study, uid = str(answer.StudyInstanceUID), str(answer.SeriesInstanceUID)
+            key = uid, str(answer.get("NumberOfSeriesRelatedInstances", ""))
+            try:
+                if key not in self._segs:
+                    self._segs[key] = self._look_at_seg(study, uid)
+                segs.append(self._segs[key])
+            except (ImageError, UnavailableError) as error:
+                self.check_alive()
+                logger.warning("segmentation left out: %s", error.message)
+                failed(uid, error)
+        return sorted(segs, key=lambda seg: seg.age_key, reverse=True)
+
+    def _look_at_seg(self, study: str, uid: str) -> StoredSeg:
+        return parse_seg_series(
+            study, uid, _ask(lambda: self._client.retrieve_series_metadata(study, uid))
+        )
+
+    def check_alive(self) -> None:
+        """Pass where the PACS answers: whatever failed before concerns one series.
+
+        Raises:
+            UnavailableError: it does not.
+        """
+        _ask(lambda: self._client.search_for_series(search_filters={"Modality": "SEG"}))
+
+    def download_seg(self, seg: StoredSeg, instance: SegInstance, folder: Path) -> Path:
+        """Bring one file of a SEG series into a folder.
+
+        Raises:
+            UnavailableError: the PACS does not hand it out.
+            ImageError: what it handed out is no DICOM file.
+        """
+        path = folder / f"{instance.uid}.dcm"
+        with reading(path, "DICOM SEG"):
+            dataset = _ask(
+                lambda: self._client.retrieve_instance(
+                    seg.study, seg.series, instance.uid, media_types=AS_STORED
+                )
+            )
+            dataset.save_as(path)
+        return path
+
+    def own_copy(self, seg: StoredSeg) -> tuple[Path, dict[str, Any]] | None:
+        """The label file that became this SEG here, with what is known about it.
+
+        It knows names and reviewed slices, which a SEG of the host loses. None where the SEG was
+        made elsewhere, or the copy is gone.
+        """
+        info = self.get_label_info(seg.image, DefaultLabelTag.FINAL)
+        known = "label_info" in info or "params" in info
+        if not known or info.get("SeriesInstanceUID") != seg.series:
+            return None
+        path = Path(LocalDatastore.get_label_uri(self, seg.image, DefaultLabelTag.FINAL))
+        return (path, info) if path.is_file() else None
 
     def _download(self, uid: str, folder: Path) -> None:
         """Bring a whole series into ``folder``, or leave nothing there."""

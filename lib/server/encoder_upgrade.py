@@ -47,14 +47,16 @@ class Source:
 
     Attributes:
         architecture, weights: of the network.
-        version: of architecture and weights.
+        version: of the encoder.
         cache: folder of all caches.
+        changes: file of tensors that lie over the weights; None where there are none.
     """
 
     architecture: str
     weights: Path
     version: str
     cache: Path
+    changes: Path | None = None
 
 
 class EncoderUpgrade:
@@ -168,6 +170,8 @@ def _prepare_in_child(kind: EncoderKind, source: Source) -> None:
     command = [sys.executable, str(SCRIPT), "--architecture", source.architecture]
     command += ["--precision", kind.precision, "--cache-dir", str(source.cache), "--quiet"]
     command += ["--checkpoint", str(source.weights)]
+    if source.changes is not None:
+        command += ["--changes", str(source.changes)]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as child:

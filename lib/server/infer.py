@@ -6,8 +6,9 @@ Concurrency contract. One task object serves all users at the same time and keep
 any of them; all values of a call live on its stack. Shared are
 
 * `VolumeStore` (its lock is held while a file is read),
-* `ServedModel` (its lock is held while the network is loaded), the worker of its segmenter, which
-  does the arithmetic of all calls, the urgent first, and
+* `ServedModel` (its lock is held while the network is loaded for the first time); a call takes the
+  version that answers once and keeps it to the end, whatever is published meanwhile,
+* the worker of all versions, which does the arithmetic of all calls, the urgent first, and
 * `EncodeAhead` (its lock is held for a look at its table).
 
 A call takes these locks one after the other in this order and never holds two of them.
@@ -35,6 +36,7 @@ from lib.inference.segmenter import SegmentResult, SliceSegmenter
 from lib.inference.view import SliceView
 from lib.networks.architectures import find_architecture
 from lib.options import INTENSITIES, ZOOMS, AppOptions
+from lib.server.live_model import LiveModel
 from lib.server.models import ModelSpec
 from lib.server.requests import HOST_KEYS, ClickRequest
 from lib.server.served_model import ServedModel
@@ -108,13 +110,18 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
     def info(self) -> dict[str, Any]:
         """What ``/info`` says of this model; clients ignore the keys they do not know."""
         weights = self.model.choice.weights
+        live = self.model.loaded
+        ahead = () if live is None else live.ahead_progress()
         facts = {
             "architecture": self.model.choice.architecture,
             "weights": None if weights is None else weights.name,
-            "model_version": self.model.version,
+            "model_version": self.model.version if live is None else live.model_version,
+            # What was published and answers; null for the weight file itself.
+            "version": None if live is None else live.version_facts(),
+            "version_problem": self.model.problem,
             "device": self.model.device.type,
             "encoder": self.model.encoder_status,
-            "encode_ahead": [vars(progress) for progress in self.model.ahead_progress()],
+            "encode_ahead": [vars(progress) for progress in ahead],
         }
         return {**super().info(), **facts}
 
@@ -140,13 +147,13 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         volume = self.volumes.get(Path(request["image"]))
         clock.lap("read")
         target = slice_prompt(click, volume.shape)
-        segmenter = self.model.segmenter()
+        live = self.model.live()
         clock.lap("load")
         view = self.view(volume, target.k, click.intensity)
         start = self._start(request, click, volume, target.k)
         prompt = target.prompt if start is None else start.before(target.prompt)
         clock.lap("start")
-        result = segmenter.segment(
+        result = live.segmenter.segment(
             view, prompt, multimask=click.multimask, zoom=click.zoom or self.zoom
         )
         clock.lap("segment")
@@ -155,7 +162,7 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
             mask = start.keep_others(mask)
         path = write_answer(mask, volume, target.k, click.result_extension)
         clock.lap("write")
-        ahead = self._encode_ahead(request, volume, target.k, click)
+        ahead = self._encode_ahead(live, request, volume, target.k, click)
         latencies = {**clock.latencies(), **_rounded(vars(result.timings))}
         logger.info("%s, slice %d: %s", self.name, target.k, latencies)
         label = click.label or UNNAMED
@@ -167,14 +174,19 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
             "latencies": latencies,
             "warnings": list(volume.warnings),
             "encode_ahead": ahead,
-            **self._facts(segmenter, result),
+            **self._facts(live.segmenter, result),
         }
 
     def _encode_ahead(
-        self, request: Mapping[str, Any], volume: Volume, k: int, click: ClickRequest
+        self,
+        live: LiveModel,
+        request: Mapping[str, Any],
+        volume: Volume,
+        k: int,
+        click: ClickRequest,
     ) -> dict[str, Any] | None:
         """Have the other slices encoded; how far that is, None where it is switched off."""
-        ahead = self.model.ahead
+        ahead = live.ahead
         if ahead is None:
             return None
         # Whoever replaces the file gets another volume, and intensities make other images.

@@ -1,38 +1,40 @@
-"""A network that is loaded when it is first needed, and what to tell people about it.
+"""A network that is loaded when it is first needed, follows the registry, and tells about itself.
 
-Concurrency contract: ``_lock`` guards the one-time loading; whoever comes meanwhile waits and
-gets the same object. Afterwards everything here is read only, and `SliceSegmenter` takes care of
-itself (see there).
+A training publishes a version, or somebody rolls one back: a running server sees it within a
+second or two, loads the version beside the one that answers, and exchanges both at once.
+
+Concurrency contract. What answers is one immutable `LiveModel` in ``_live``, replaced as a whole;
+whoever answers a request takes it once and keeps it to the end. ``_lock`` guards loading, the first
+one and each exchange; only who comes before the first one has ended waits for it. One daemon thread
+(`warm_up`) looks at the registry once a second. ``problem`` is one string, replaced as a whole.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
+from collections.abc import Hashable
 from functools import cached_property
 
 import torch
 
-from lib.errors import Samed2dError
-from lib.inference.ahead import AheadProgress, EncodeAhead
-from lib.inference.cache import ByteBoundedCache
-from lib.inference.chain import ChainDecoder
-from lib.inference.decoder import PromptDecoder
-from lib.inference.embedder import SliceEmbedder
-from lib.inference.embedding_store import EmbeddingStore
+from lib.errors import CheckpointError, Samed2dError
 from lib.inference.segmenter import SliceSegmenter
-from lib.inference.worker import PriorityWorker
-from lib.networks import build_model
-from lib.networks.backends import check_backend, choose_device, make_encoder
-from lib.networks.plan import AUTO, plan_encoder
+from lib.networks.backends import check_backend, choose_device
+from lib.networks.plan import AUTO
 from lib.networks.weights import version_of
 from lib.options import AppOptions, default_cache_dir
-from lib.server.encoder_upgrade import EncoderUpgrade, Source, load_encoder
+from lib.server.live_model import MIB, LiveModel, LiveModelMaker
 from lib.server.models import NetworkChoice
+from lib.training.registry import BASE, Registry, Version, registry_folder
 
-MIB = 1 << 20
-CHAIN_CACHE_BYTES = 64 * MIB
-"""For the stages of prompts: 16 KiB each, so the last 4096 of all users."""
+__all__ = ["MIB", "ServedModel"]
+
+POLL_SECONDS = 1.0
+"""So often the registry is looked at."""
+EXIT_SECONDS = 20.0
+"""So long the end of the server waits for a network that is being loaded."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +43,11 @@ class ServedModel:
     """One network behind one or more tasks; the constructor is cheap.
 
     Args:
-        choice: architecture and weight file.
-        options: device, backend and caches.
+        choice: architecture and base weights.
+        options: device, backend, caches and registry.
+
+    Attributes:
+        problem: why what the registry names is not served; None where it is.
 
     Raises:
         OptionError: a device or backend this machine does not have.
@@ -53,17 +58,29 @@ class ServedModel:
             check_backend(options.backend, options.precision)
         self.choice = choice
         self.device = choose_device(options.device)
+        self.problem: str | None = None
         self._options = options
         self._cache = options.cache_dir or default_cache_dir()
+        self._registry: Registry | None = None
+        if choice.weights is not None:  # of random weights nothing can be said that stays true
+            self._registry = Registry(registry_folder(options), choice.architecture, choice.weights)
+        self._stamp: Hashable = None
         self._lock = threading.Lock()
-        self._segmenter: SliceSegmenter | None = None
-        self._upgrade: EncoderUpgrade | None = None
-        self.ahead: EncodeAhead | None = None
+        self._live: LiveModel | None = None
+        self._end = threading.Event()
 
     @cached_property
-    def version(self) -> str:
-        """Architecture and weights in one word: "samed2d_t-0123456789ab"."""
+    def base_version(self) -> str:
+        """Architecture and base weights in one word: "samed2d_t-0123456789ab"."""
         return version_of(self.choice.architecture, self.choice.weights)
+
+    @property
+    def version(self) -> str:
+        """What answers, in one word; before it is loaded, what would."""
+        live = self._live
+        if live is not None:
+            return live.model_version
+        return self._name(None if self._registry is None else self._registry.serving())
 
     @property
     def device_name(self) -> str:
@@ -80,77 +97,127 @@ class ServedModel:
         return f"{self.choice.architecture}, {self.choice.weights.name}, on {self.device.type}"
 
     @property
+    def loaded(self) -> LiveModel | None:
+        """What answers now; None before the first load."""
+        return self._live
+
+    @property
     def encoder_status(self) -> str:
         """What encodes images, and what is being prepared: "torch fp32, preparing ..."."""
-        if self._upgrade is not None:
-            return self._upgrade.status
-        segmenter = self._segmenter
-        return "not loaded yet" if segmenter is None else segmenter.embedder.encoder.backend_name
+        live = self._live
+        return "not loaded yet" if live is None else live.encoder.status
 
-    def ahead_progress(self) -> tuple[AheadProgress, ...]:
-        """How far the volumes are that somebody looks at."""
-        return () if self.ahead is None else self.ahead.progress()
-
-    def warm_up(self) -> None:
-        """Load the network in the background, so that the first click need not."""
-        threading.Thread(target=self._load_quietly, name="warm-up", daemon=True).start()
-
-    def segmenter(self) -> SliceSegmenter:
-        """The network, ready to answer; the first call loads it.
+    def live(self) -> LiveModel:
+        """What answers now; the first call loads it.
 
         Raises:
-            CheckpointError: the weight file cannot be used.
+            CheckpointError: the base weights cannot be used.
             OptionError: a backend that cannot run here.
         """
+        live = self._live
+        if live is not None:
+            return live
         with self._lock:
-            if self._segmenter is None:
-                self._segmenter = self._load()
-            return self._segmenter
+            if self._live is None:
+                self._live = self._first()
+            return self._live
 
-    def _load(self) -> SliceSegmenter:
-        plan = plan_encoder(self._options.backend, self._options.precision, self.device.type)
-        model = build_model(self.choice.architecture, self.choice.weights)
-        model = model.to(self.device).eval()
-        worker = PriorityWorker()
-        encoder = make_encoder(model, plan.first.backend, plan.first.precision)
-        embedder = SliceEmbedder(model, encoder, self._store(), self.version)
-        decoder = PromptDecoder(model, self.device)
-        chains = ChainDecoder(decoder, ByteBoundedCache(CHAIN_CACHE_BYTES))
-        weights = self.choice.weights
-        if plan.then is not None and weights is not None:
-            source = Source(self.choice.architecture, weights, self.version, self._cache)
-            self._upgrade = EncoderUpgrade(
-                plan, lambda kind: load_encoder(kind, model, source), embedder, worker
-            )
-        if self._options.encode_ahead == "on":
-            self.ahead = EncodeAhead(embedder, worker, ready=self._is_settled)
-        return SliceSegmenter(embedder, decoder, chains, worker)
+    def segmenter(self) -> SliceSegmenter:
+        """As `live`, the part that answers."""
+        return self.live().segmenter
 
     def wait_until_settled(self) -> None:
         """Wait for the faster encoder, if one is being prepared."""
-        self.segmenter()
-        if self._upgrade is not None:
-            self._upgrade.wait()
+        self.live().encoder.wait_until_settled()
 
-    def _is_settled(self) -> bool:
-        """Whether no faster encoder is about to come: until then it gets the processor."""
-        return self._upgrade is None or self._upgrade.wait(0)
+    def refresh(self) -> bool:
+        """Serve what the registry names now; whether that is something else than before.
 
-    def _store(self) -> EmbeddingStore:
-        disk_bytes = self._options.embedding_disk_mb * MIB
-        # Random weights are other ones after each start, under the same name.
-        kept = disk_bytes > 0 and self.choice.weights is not None
-        return EmbeddingStore(
-            self._options.embedding_cache_mb * MIB,
-            folder=self._cache / "embeddings" if kept else None,
-            disk_bytes=disk_bytes,
-        )
+        Where it cannot be loaded, what answered goes on answering. Does nothing before the first
+        load.
+        """
+        before = self._live
+        if before is None or self._registry is None or self._registry.stamp() == self._stamp:
+            return False
+        live = before
+        with self._lock:
+            version, problem = self._look()
+            if self._name(version) != before.model_version:
+                try:
+                    self._live = live = self._maker.make(version, before)
+                except Exception as error:
+                    problem = _problem(version, error, before.model_version)
+            self._tell(problem)
+        if live is before:
+            return False
+        logger.info("%s serves, %s did before", live.model_version, before.model_version)
+        if before.ahead is not None and before.ahead is not live.ahead:
+            before.ahead.close()
+        return True
 
-    def _load_quietly(self) -> None:
+    def warm_up(self) -> None:
+        """Load the network in the background, and what the registry names from then on."""
+        _ = self._maker  # its thread must end after the one made here
+        thread = threading.Thread(target=self._follow, name="follow-registry", daemon=True)
+        thread.start()
+
+        def end() -> None:
+            # Inside of torch when Python ends, the thread would take the process down with it.
+            self._end.set()
+            thread.join(EXIT_SECONDS)
+
+        atexit.register(end)
+
+    @cached_property
+    def _maker(self) -> LiveModelMaker:
+        return LiveModelMaker(self.choice, self._options, self.device, self._cache)
+
+    def _name(self, version: Version | None) -> str:
+        return self.base_version if version is None else version.model_version
+
+    def _first(self) -> LiveModel:
+        version, problem = self._look()
+        live = None
+        if version is not None:
+            try:
+                live = self._maker.make(version)
+            except CheckpointError as error:
+                problem = _problem(version, error, self.base_version)
+        self._tell(problem)
+        return live or self._maker.make(None)
+
+    def _look(self) -> tuple[Version | None, str | None]:
+        """What is to be served, and what is wrong with what should have been."""
+        if self._registry is None:
+            return None, None
+        self._stamp = self._registry.stamp()  # first, so that no later change is missed
+        wanted, version = self._registry.wanted(), self._registry.serving()
+        found = BASE if version is None else version.name
+        if wanted == found:
+            return version, None
+        return version, f"version {wanted} is damaged, {found} answers instead"
+
+    def _tell(self, problem: str | None) -> None:
+        if problem is not None:
+            logger.error("%s: %s", self.choice.architecture, problem)
+        self.problem = problem
+
+    def _follow(self) -> None:
         try:
-            self.segmenter()
+            self.live()
         except Samed2dError as error:
             # The first click meets the same error and gets it as its answer.
             logger.error("%s could not be loaded: %s", self.choice.architecture, error.message)
         except Exception:
             logger.exception("%s could not be loaded", self.choice.architecture)
+        while not self._end.wait(POLL_SECONDS):
+            try:
+                self.refresh()
+            except Exception:
+                logger.exception("the registry of %s cannot be read", self.choice.architecture)
+
+
+def _problem(version: Version | None, error: Exception, instead: str) -> str:
+    name = "the base weights" if version is None else f"version {version.name}"
+    reason = error.message if isinstance(error, Samed2dError) else repr(error)
+    return f"{name} cannot be loaded, {instead} answers instead: {reason}"

@@ -20,6 +20,7 @@ from lib.imaging.overlap import without_others
 from lib.imaging.volume import Volume
 from lib.prompts import Prompt
 from lib.server.datastore import PacsDatastore
+from lib.server.label_info import listed_names
 
 FILE_KEY, NAMES_KEY = "start_label", "start_names"
 """Keys of the host's dict under which the file travels; never a client's."""
@@ -105,7 +106,6 @@ def saved_label(datastore: Datastore, image: str) -> dict[str, Any]:
         return {}
     tag = DefaultLabelTag.FINAL if DefaultLabelTag.FINAL in tags else next(iter(tags))
     info = datastore.get_label_info(tags[tag], tag) or {}
-    entries = info.get("label_info") or info.get("params", {}).get("label_info") or []
     # By order: Slicer numbers the segments it saved from 1, whatever it says in idx.
-    names = {str(entry.get("name")): value for value, entry in enumerate(entries, start=1)}
+    names = {name: value for value, name in enumerate(listed_names(info), start=1) if name}
     return {FILE_KEY: Path(datastore.get_label_uri(tags[tag], tag)), NAMES_KEY: names}

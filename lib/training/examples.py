@@ -30,7 +30,14 @@ from lib.training.recipe import Recipe
 ATTEMPTS = 4
 """Augmentations that are tried until one keeps an object; then the image is taken as it is."""
 
-GENTLE = Augmentation(min_crop=0.4, window_jitter=0.05, gamma=1.25, noise=5.0, invert_share=0.0)
+GENTLE = Augmentation(
+    crop_share=0.4,
+    min_crop=0.5,
+    window_jitter=0.05,
+    gamma=1.25,
+    noise=5.0,
+    invert_share=0.0,
+)
 """For few images of one kind: variants that this kind of image may really have."""
 
 

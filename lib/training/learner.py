@@ -20,7 +20,7 @@ from torch import Tensor
 from lib.errors import TrainingError
 from lib.training.loop import Batch, BatchResult, interact
 from lib.training.parallel import TrainedNetwork, mean_of
-from lib.training.recipe import Recipe, learning_names
+from lib.training.recipe import Recipe, learning_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +65,8 @@ class Learner:
         self.recipe = (
             recipe if learning_rate is None else replace(recipe, learning_rate=learning_rate)
         )
-        names = learning_names(network.model)
-        parameters = dict(network.model.named_parameters())
-        self.parameters = {name: parameters[name] for name in names}
-        self.optimiser = self.recipe.optimiser(list(self.parameters.values()))
+        self.parameters = learning_parameters(network.model)
+        self.optimiser = self.recipe.optimiser(self.parameters)
         self._objective = self.recipe.objective()
         self._average = self._copies() if recipe.ema is not None else {}
         self.updates = 0
@@ -91,7 +89,7 @@ class Learner:
             TrainingError: a loss that is no number, or one image alone needs too much memory.
         """
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(progress)
+            group["lr"] = self.rate(progress) * group["rate"]
         while True:
             try:
                 results = [self._interact(part, rng()) for part in divided(batch, self.parts)]

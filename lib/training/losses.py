@@ -87,10 +87,10 @@ def focal_per_row(logits: Tensor, target: Tensor) -> Tensor:
     With z the logit towards the right answer: alpha_t * sigmoid(-z)^2 * softplus(-z), which
     neither overflows nor saturates; a wrong answer keeps its gradient however sure it is.
     """
-    towards = torch.where(target > 0.5, logits, -logits)
-    alpha = torch.where(target > 0.5, FOCAL_ALPHA, 1.0 - FOCAL_ALPHA)
-    wrong = torch.sigmoid(-towards)
-    return (alpha * wrong**FOCAL_GAMMA * functional.softplus(-towards)).mean(dim=1)
+    # Arithmetic with targets of 0 and 1 is exact, and several times as fast as choosing by them.
+    away = logits * (1.0 - 2.0 * target)
+    alpha = (1.0 - FOCAL_ALPHA) - (1.0 - 2.0 * FOCAL_ALPHA) * target
+    return (alpha * torch.sigmoid(away) ** FOCAL_GAMMA * functional.softplus(away)).mean(dim=1)
 
 
 def dice_per_row(logits: Tensor, target: Tensor) -> Tensor:
@@ -106,9 +106,10 @@ def iou_of_masks(logits: Tensor, target: Tensor) -> Tensor:
 
     This is what the IoU head must learn to say; comparisons carry no gradient.
     """
-    mask, truth = logits > 0, target > 0.5
-    intersection = (mask & truth).sum(dim=1).float()
-    union = (mask | truth).sum(dim=1).float()
+    # Counts of pixels are exact in float32 up to 16 million, and faster there than of booleans.
+    mask = (logits.detach() > 0).float()
+    intersection = (mask * target).sum(dim=1)
+    union = mask.sum(dim=1) + target.sum(dim=1) - intersection
     return torch.where(union > 0, intersection / union.clamp(min=1.0), 1.0)
 
 

@@ -49,19 +49,22 @@ class PublishedObjective:
 
 @dataclass(frozen=True)
 class RowObjective:
-    """Ours: each row's best mask learns, every predicted IoU learns, a row counts as a row.
+    """Ours: each row counts as a row, its best mask learns most, every predicted IoU learns.
 
     The best mask is the one with the smallest loss, as in SAM (Kirillov et al. 2023, arXiv:
-    2304.02643, section 3): were it the one with the highest predicted IoU, a candidate that is
-    never chosen would never learn.
+    2304.02643, section 3): so the candidates stay different answers to an ambiguous click. Where a
+    network is trained for objects of one kind there is one right answer, and the others should
+    come near it as well, because at first the predicted IoU does not tell which one is right.
 
     Attributes:
         weights: of focal, dice and IoU loss.
         size: edge length in pixels at which masks are compared; a divisor of the targets' size.
+        all_share: what the mean over all masks counts, 0..1; the best one counts the rest.
     """
 
     weights: LossWeights = DEFAULT_WEIGHTS
     size: int = 64
+    all_share: float = 0.0
 
     def __call__(self, low_res: Tensor, iou: Tensor, targets: Tensor) -> Tensor:
         """Compare at ``size``."""
@@ -72,8 +75,9 @@ class RowObjective:
         repeated = truth.expand(rows, candidates, self.size, self.size).flatten(0, 1)
         terms = row_losses(logits[:, None], repeated[:, None], iou.flatten(), self.weights)
         masks = self.weights.focal * terms.focal + self.weights.dice * terms.dice
-        best = masks.view(rows, candidates).min(dim=1).values
-        return (best + self.weights.iou * terms.iou.view(rows, candidates).mean(dim=1)).mean()
+        masks = masks.view(rows, candidates)
+        learned = torch.lerp(masks.min(dim=1).values, masks.mean(dim=1), self.all_share)
+        return (learned + self.weights.iou * terms.iou.view(rows, candidates).mean(dim=1)).mean()
 
 
 @torch.no_grad()

@@ -34,7 +34,7 @@ class TrainedNetwork(Protocol):
     def decode(
         self, embeddings: Tensor, prompts: PromptTensors, multimask: bool
     ) -> tuple[Tensor, Tensor]:
-        """As `AdapterSam.decode`."""
+        """As a user is answered: `AdapterSam.decode`, or all masks where the network rates all."""
 
     def apart(self) -> AbstractContextManager[None]:
         """Passes in this context are not shared with other processes yet."""
@@ -60,7 +60,7 @@ class LocalNetwork:
         self, embeddings: Tensor, prompts: PromptTensors, multimask: bool
     ) -> tuple[Tensor, Tensor]:
         """See `TrainedNetwork`."""
-        return self.model.decode(embeddings, prompts, multimask)
+        return _decode(self.model, embeddings, prompts, multimask)
 
     def apart(self) -> AbstractContextManager[None]:
         """Nobody to share with."""
@@ -123,7 +123,15 @@ class _TwoPasses(nn.Module):
         if images is not None:
             return self._encode[0](images)
         assert embeddings is not None and prompts is not None
-        return self.model.decode(embeddings, prompts, multimask)
+        return _decode(self.model, embeddings, prompts, multimask)
+
+
+def _decode(
+    model: AdapterSam, embeddings: Tensor, prompts: PromptTensors, multimask: bool
+) -> tuple[Tensor, Tensor]:
+    if multimask and model.config.rate_all_masks:
+        return model.decode_all(embeddings, prompts)
+    return model.decode(embeddings, prompts, multimask)
 
 
 def total_of(value: float, device: torch.device) -> float:

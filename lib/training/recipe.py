@@ -8,6 +8,7 @@ be switched on and off alone; docs/explanation/training.md has the measured effe
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,6 +29,8 @@ from lib.training.losses import LossWeights
 from lib.training.objective import Objective, PublishedObjective, RowObjective
 
 Part = Literal["adapters", "decoder"]
+IOU_HEAD = "iou_prediction_head"
+
 PARTS: tuple[Part, ...] = ("adapters", "decoder")
 """What learns: adapters, prompt encoder and decoder; or the last two on embeddings that stay."""
 
@@ -43,6 +46,7 @@ class Recipe:
         published_loss: one loss over the whole batch instead of one for each row.
         weights: of focal, dice and IoU loss.
         loss_size: edge length at which our loss compares masks.
+        all_share: what the mean over all masks counts in our loss; the best one counts the rest.
         first_weight: what the first prompt counts where a correction counts 1; with ``after``
             "batch" only. Most answers a user waits for are to a first click.
         after: update the weights after each "batch" or after each "step", see `lib.training.loop`.
@@ -56,6 +60,8 @@ class Recipe:
             most so many.
         rehearsal: share of images that are phantoms, so that what the network could do stays.
         learning_rate: of Adam, or the peak of a schedule.
+        iou_rate: what the rate of the head that predicts the IoU is multiplied by. Adam's steps
+            have the size of the rate, and that head starts far off on a new kind of image.
         schedule: linear warm-up and a cosine down to zero instead of a constant rate.
         warmup: share of the run.
         weight_decay: of matrices and kernels.
@@ -69,8 +75,9 @@ class Recipe:
         default_factory=lambda: InteractionPlan(corrections=8, mask_only_share=0.15)
     )
     published_loss: bool = False
-    weights: LossWeights = field(default_factory=lambda: LossWeights(iou=5.0))
+    weights: LossWeights = field(default_factory=LossWeights)
     loss_size: int = 128
+    all_share: float = 0.5
     first_weight: float = 4.0
     after: Literal["batch", "step"] = "batch"
     all_prompts: bool = True
@@ -79,6 +86,7 @@ class Recipe:
     objects: int = 5
     rehearsal: float = 0.25
     learning_rate: float = 5e-4
+    iou_rate: float = 5.0
     schedule: bool = True
     warmup: float = 0.05
     weight_decay: float = 0.01
@@ -89,7 +97,7 @@ class Recipe:
         """The loss of one step."""
         if self.published_loss:
             return PublishedObjective(self.weights)
-        return RowObjective(self.weights, self.loss_size)
+        return RowObjective(self.weights, self.loss_size, self.all_share)
 
     def prompter(
         self, targets: Masks, rng: np.random.Generator, rows: tuple[int, ...] | None = None
@@ -108,17 +116,26 @@ class Recipe:
             targets, python, np.random.RandomState(int(rng.integers(1 << 32)))
         )
 
-    def optimiser(self, parameters: list[nn.Parameter]) -> Optimizer:
-        """Adam, as published, or AdamW where there is weight decay."""
+    def optimiser(self, parameters: Mapping[str, nn.Parameter]) -> Optimizer:
+        """Adam, as published, or AdamW where there is weight decay.
+
+        Its groups carry ``rate``, what their learning rate is multiplied by.
+
+        Args:
+            parameters: that learn, by name.
+        """
         if not self.weight_decay:
-            return Adam(parameters, lr=self.learning_rate)
-        matrices = [p for p in parameters if p.ndim >= 2]
-        vectors = [p for p in parameters if p.ndim < 2]
-        groups = [
-            {"params": matrices, "weight_decay": self.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        return AdamW(groups, lr=self.learning_rate)
+            return Adam([{"params": list(parameters.values()), "rate": 1.0}], lr=self.learning_rate)
+        groups = []
+        for head, rate in ((False, 1.0), (True, self.iou_rate)):
+            chosen = [p for name, p in parameters.items() if (IOU_HEAD in name) == head]
+            matrices = [p for p in chosen if p.ndim >= 2]
+            vectors = [p for p in chosen if p.ndim < 2]
+            groups.append({"params": matrices, "weight_decay": self.weight_decay, "rate": rate})
+            groups.append({"params": vectors, "weight_decay": 0.0, "rate": rate})
+        # One pass over the weights without copies of them: a quarter of the time on a CPU.
+        groups = [group for group in groups if group["params"]]
+        return AdamW(groups, lr=self.learning_rate, fused=True)
 
 
 PAPER = Recipe(
@@ -133,6 +150,7 @@ PAPER = Recipe(
     augment=False,
     rehearsal=0.0,
     learning_rate=1e-4,
+    iou_rate=1.0,
     schedule=False,
     weight_decay=0.0,
     clip=None,
@@ -157,8 +175,8 @@ def find_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def prepare_parameters(model: AdapterSam, part: Part, recipe: Recipe) -> list[nn.Parameter]:
-    """Freeze what does not learn; the parameters that do, in the order of the state dict.
+def prepare_parameters(model: AdapterSam, part: Part, recipe: Recipe) -> dict[str, nn.Parameter]:
+    """Freeze what does not learn; the parameters that do, by name.
 
     Args:
         model: whose parameters get their ``requires_grad``.
@@ -167,12 +185,12 @@ def prepare_parameters(model: AdapterSam, part: Part, recipe: Recipe) -> list[nn
     """
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(_learns(name, part, recipe))
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return learning_parameters(model)
 
 
-def learning_names(model: AdapterSam) -> tuple[str, ...]:
-    """Names of the parameters that learn, after `prepare_parameters`."""
-    return tuple(name for name, p in model.named_parameters() if p.requires_grad)
+def learning_parameters(model: AdapterSam) -> dict[str, nn.Parameter]:
+    """The parameters that learn, by name, after `prepare_parameters`."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def _learns(name: str, part: Part, recipe: Recipe) -> bool:

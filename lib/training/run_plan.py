@@ -22,7 +22,9 @@ ENOUGH_TARGETS = 50
 
 STOCK_BYTES = 512 << 20
 """Memory for encoded examples."""
-VARIANTS = 8
+STOCK_IMAGES = {True: 320, False: 64}
+"""Encoded images that are worth their time, of a small encoder and of a large one."""
+MAX_VARIANTS = 32
 STOCK_PHANTOMS = 64
 
 
@@ -63,18 +65,24 @@ def plan_run(settings: TrainSettings, model: AdapterSam, images: int, targets: i
     """
     device = choose_device(settings.device)
     part, reason = choose_part(settings, device, model, targets)
-    config = model.config
-    nbytes = 4 * config.prompt_dim * config.grid_size**2
-    variants = min(VARIANTS, max(1, STOCK_BYTES // (nbytes * max(1, images))))
     return RunPlan(
         part=part,
         reason=reason,
         device=device,
-        autocast=_autocast(settings, device, part),
+        autocast=choose_autocast(settings.precision, device, part),
         epoch_steps=max(settings.epoch_steps, math.ceil(images / settings.train_batch_size)),
-        variants=variants,
+        variants=variants_of(model, images),
         phantoms=STOCK_PHANTOMS,
     )
+
+
+def variants_of(model: AdapterSam, images: int) -> int:
+    """How many variants of each image to encode: many of few images, few of many."""
+    config = model.config
+    nbytes = 4 * config.prompt_dim * config.grid_size**2
+    wanted = STOCK_IMAGES[_encoder_size(model) <= SMALL_ENCODER] // max(1, images)
+    most = STOCK_BYTES // (nbytes * max(1, images))
+    return max(1, min(MAX_VARIANTS, most, max(2, wanted)))
 
 
 def choose_part(
@@ -83,7 +91,7 @@ def choose_part(
     """What learns, and why."""
     if settings.train != AUTO:
         return cast(Part, settings.train), "as asked for"
-    size = sum(p.numel() for p in model.image_encoder.parameters())
+    size = _encoder_size(model)
     if targets < ENOUGH_TARGETS:
         return "decoder", f"{targets} objects are fewer than {ENOUGH_TARGETS}"
     if device.type == "cpu" and size > SMALL_ENCODER:
@@ -91,10 +99,21 @@ def choose_part(
     return "adapters", f"{targets} objects, and the encoder is fast enough on {device.type}"
 
 
-def _autocast(settings: TrainSettings, device: torch.device, part: Part) -> torch.dtype | None:
-    if settings.precision == "bf16":
+def _encoder_size(model: AdapterSam) -> int:
+    return sum(p.numel() for p in model.image_encoder.parameters())
+
+
+def choose_autocast(precision: str, device: torch.device, part: Part) -> torch.dtype | None:
+    """Reduced precision, or None for float32.
+
+    Args:
+        precision: "bf16", "fp32", or "auto" for what is faster here.
+        device: where.
+        part: what learns.
+    """
+    if precision == "bf16":
         return torch.bfloat16
-    if settings.precision == "fp32":
+    if precision == "fp32":
         return None
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else None

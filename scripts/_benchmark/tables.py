@@ -9,6 +9,7 @@ from scripts._benchmark.encoder import EncoderReport, VariantReport
 from scripts._benchmark.machine import Machine
 from scripts._benchmark.memory import MemoryUse
 from scripts._benchmark.statistics import Summary
+from scripts._benchmark.train import TrainReport, TrainSideReport
 from scripts._benchmark.volume import VolumeReport
 
 NOT_AVAILABLE = "not available"
@@ -104,6 +105,28 @@ def volume_lines(report: VolumeReport) -> list[str]:
     ]
 
 
+def train_lines(report: TrainReport) -> list[str]:
+    """Times of a batch by part, samples a second, memory; then what the two sides do."""
+    rows = [
+        ["batch, median s", "encode", "learn", "steps", "total", "images/s", "all cores", "MiB"]
+    ]
+    for side in (report.baseline, report.ours):
+        rows.append([side.name, *_train_side(side)])
+    gpu = [side for side in (report.baseline, report.ours) if side.gpu_peak is not None]
+    return [
+        f"{report.architecture}, {report.weights}, on {report.device}; {report.rounds} batches of "
+        f"{report.images} images with {report.masks} masks each, the sides in turn",
+        "",
+        *table(rows),
+        "",
+        f"{report.times_faster:.2f} times the images a second, "
+        f"{report.times_less_work:.2f} times less processor time",
+        *(f"{side.name}: {side.gpu_peak:.0f} MiB of the GPU at most" for side in gpu),
+        "learn: through the encoder to new weights; steps: the rest of the interaction",
+        *(f"{side.name}: {side.about}" for side in (report.baseline, report.ours)),
+    ]
+
+
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows in columns; the first column to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -126,6 +149,17 @@ def _times(variant: VariantReport) -> list[str]:
         f"{time.p95:.2f}",
         f"{variant.times_faster:.2f}",
         f"{variant.seconds_to_prepare:.1f}",
+        memory,
+    ]
+
+
+def _train_side(side: TrainSideReport) -> list[str]:
+    parts = (side.encode, side.learn, side.steps, side.total)
+    memory = "-" if side.memory is None else f"{side.memory.peak:.0f}"
+    return [
+        *(f"{part.median / 1000:.2f}" for part in parts),
+        f"{side.images_per_second:.2f}",
+        f"{side.processor.median / 1000:.2f}",
         memory,
     ]
 

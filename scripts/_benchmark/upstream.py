@@ -1,4 +1,4 @@
-"""The image encoder of the original SAM-Med2D, out of a checkout that the user has.
+"""The network of the original SAM-Med2D, out of a checkout that the user has.
 
 The original is a fork of segment-anything under the same package name, and this project imports
 the unchanged one. So only the folder ``segment_anything/modeling`` of the checkout is loaded,
@@ -11,8 +11,11 @@ Loading runs the checkout's code: name a checkout that you trust.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +23,7 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from lib.networks import AdapterSam
+from lib.networks import AdapterSam, PromptTensors
 from scripts._benchmark.errors import BenchmarkError
 
 PACKAGE = "samed2d_benchmark_upstream"
@@ -43,14 +46,7 @@ class OriginalEncoder:
 
     def __init__(self, checkout: Path, model: AdapterSam) -> None:
         modeling = load_modeling(checkout)
-        try:
-            self._encoder = _build(modeling, model)
-            self._encoder.load_state_dict(model.image_encoder.state_dict())
-        except (AttributeError, TypeError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            raise BenchmarkError(
-                f"the encoder in {checkout} is not that of SAM-Med2D: {reason}"
-            ) from error
+        self._encoder = _fitted(checkout, partial(_encoder, modeling, model), model.image_encoder)
         self._encoder = self._encoder.to(model.pixel_mean.device).eval()
 
     @torch.inference_mode()
@@ -58,6 +54,59 @@ class OriginalEncoder:
         """Embed normalised images (B, 3, S, S) as (B, C, S/16, S/16)."""
         embeddings: torch.Tensor = self._encoder(images)
         return embeddings
+
+
+class OriginalNetwork:
+    """The whole original, as `lib.training.parallel.TrainedNetwork`.
+
+    Args:
+        checkout: folder with the original repository.
+        model: on the CPU; its three parts are replaced by the original's, with its weights.
+
+    Raises:
+        BenchmarkError: no such checkout, or a network that these weights do not fit.
+    """
+
+    def __init__(self, checkout: Path, model: AdapterSam) -> None:
+        modeling = load_modeling(checkout)
+        for name, build in (
+            ("image_encoder", _encoder),
+            ("prompt_encoder", _prompt_encoder),
+            ("mask_decoder", _mask_decoder),
+        ):
+            ours = getattr(model, name)
+            setattr(model, name, _fitted(checkout, partial(build, modeling, model), ours))
+        self.model = model
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed normalised images (B, 3, S, S) as (B, C, S/16, S/16)."""
+        embeddings: torch.Tensor = self.model.image_encoder(images)
+        return embeddings
+
+    def decode(
+        self, embeddings: torch.Tensor, prompts: PromptTensors, multimask: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (R, M, 4h, 4w) and predicted IoU (R, M) for embeddings (R, C, h, w)."""
+        prompt_encoder = self.model.prompt_encoder
+        # In corrections, which have a mask, the original runs its prompt encoder without gradients.
+        with torch.set_grad_enabled(prompts.masks is None):
+            sparse, dense = prompt_encoder(
+                points=None if prompts.points is None else (prompts.points, prompts.labels),
+                boxes=prompts.boxes,
+                masks=prompts.masks,
+            )
+        logits, iou = self.model.mask_decoder(
+            image_embeddings=embeddings,
+            image_pe=prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=multimask,
+        )
+        return logits, iou
+
+    def apart(self) -> AbstractContextManager[None]:
+        """One process: nothing to keep apart."""
+        return contextlib.nullcontext()
 
 
 def load_modeling(checkout: Path) -> ModuleType:
@@ -95,8 +144,25 @@ def _forget() -> None:
         del sys.modules[name]
 
 
-def _build(modeling: ModuleType, model: AdapterSam) -> nn.Module:
-    """The original's encoder in the shapes of a network (its build_sam.py)."""
+def _fitted(checkout: Path, build: Callable[[], nn.Module], ours: nn.Module) -> nn.Module:
+    """A part of the original with the weights of one of ours.
+
+    Raises:
+        BenchmarkError: it is another one.
+    """
+    try:
+        part = build()
+        part.load_state_dict(ours.state_dict())
+    except (AttributeError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise BenchmarkError(
+            f"the network in {checkout} is not that of SAM-Med2D: {reason}"
+        ) from error
+    return part
+
+
+def _encoder(modeling: ModuleType, model: AdapterSam) -> nn.Module:
+    """The original's image encoder in the shapes of a network (its build_sam.py)."""
     config = model.config
     encoder = modeling.ImageEncoderViT(
         depth=config.depth,
@@ -116,3 +182,33 @@ def _build(modeling: ModuleType, model: AdapterSam) -> nn.Module:
     if not isinstance(encoder, nn.Module):
         raise TypeError("ImageEncoderViT is no torch module")
     return encoder
+
+
+def _prompt_encoder(modeling: ModuleType, model: AdapterSam) -> nn.Module:
+    """The original's prompt encoder, likewise."""
+    config = model.config
+    encoder: nn.Module = modeling.PromptEncoder(
+        embed_dim=config.prompt_dim,
+        image_embedding_size=(config.grid_size, config.grid_size),
+        input_image_size=(config.image_size, config.image_size),
+        mask_in_chans=config.mask_channels,
+    )
+    return encoder
+
+
+def _mask_decoder(modeling: ModuleType, model: AdapterSam) -> nn.Module:
+    """The original's mask decoder, likewise."""
+    config = model.config
+    decoder: nn.Module = modeling.MaskDecoder(
+        num_multimask_outputs=config.multimask_outputs,
+        transformer=modeling.TwoWayTransformer(
+            depth=config.decoder_depth,
+            embedding_dim=config.prompt_dim,
+            mlp_dim=config.decoder_mlp_dim,
+            num_heads=config.decoder_heads,
+        ),
+        transformer_dim=config.prompt_dim,
+        iou_head_depth=config.iou_head_depth,
+        iou_head_hidden_dim=config.iou_hidden_dim,
+    )
+    return decoder

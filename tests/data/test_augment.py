@@ -44,3 +44,34 @@ def test_colour_stays_colour() -> None:
     image = rng.integers(0, 255, (50, 60, 3), dtype=np.uint8)
     picture, _ = augment(image, np.ones((1, 50, 60), bool), 64, rng, Augmentation())
     assert (picture[..., 0] != picture[..., 1]).any()
+
+
+def test_a_ct_is_shown_through_the_window_of_its_body_part() -> None:
+    """Water and fat differ on a soft tissue window, and hardly on a bone window."""
+    masks = np.ones((1, 64, 64), bool)
+    image = np.full((64, 64), -100, np.int16)
+    image[:, 32:] = 0
+    plan = Augmentation(0.0, 0.35, 0.0, 1.0, 0.0, 0.0)
+    steps = {}
+    for part in ("ABDOMEN", "SPINE"):
+        picture, _ = augment(image, masks, 64, np.random.default_rng(0), plan, "CT", part)
+        steps[part] = int(picture.max()) - int(picture.min())
+    assert steps["ABDOMEN"] == pytest.approx(255 * 100 / 400, abs=2)
+    assert steps["SPINE"] == pytest.approx(255 * 100 / 1800, abs=2)
+    unknown, _ = augment(image, masks, 64, np.random.default_rng(0), plan)
+    assert int(unknown.max()) - int(unknown.min()) == 255
+
+
+def test_an_image_may_be_shown_smaller_with_all_of_its_objects() -> None:
+    image = np.zeros((64, 48), dtype=np.float32)
+    image[10:40, 8:30] = 500.0
+    masks = (image > 0)[None]
+    plan = Augmentation(crop_share=0.0, shrink_share=1.0, min_shrink=0.5, invert_share=0.0)
+    areas = []
+    for seed in range(20):
+        shown, kept = augment(image, masks, 96, np.random.default_rng(seed), plan)
+        assert shown.shape == (96, 96, 3) and kept.shape == (1, 96, 96)
+        areas.append(kept.mean())
+        assert shown[kept[0]].mean() > 100 > shown[~kept[0]].mean()
+    whole = masks.mean()
+    assert 0.2 * whole < min(areas) < 0.5 * whole < 0.8 * whole < max(areas) < 1.1 * whole

@@ -104,6 +104,20 @@ def test_a_step_is_remembered_by_content(network, worker):
     assert len(worker.priorities) == count + 2
 
 
+def test_a_step_of_one_network_is_not_taken_for_that_of_another(network, segmenter, worker):
+    """Two versions may share embeddings and differ in their decoders."""
+    embedder, decoder, chains = segmenter.embedder, segmenter.decoder, segmenter.chains
+    newer = SliceSegmenter(embedder, decoder, chains, worker, "v1-newer")
+    assert (segmenter.model_version, newer.model_version) == ("v1", "v1-newer")
+    neighbour = disc(30, 30, 12)
+    reference = network.reference(1, neighbour)
+    network.step(2, neighbour, reference)
+    count = len(worker.priorities)
+    other = VolumeNetwork(newer, network.slices, network.steps)
+    other.step(2, neighbour, reference)
+    assert len(worker.priorities) == count + 1  # decoded anew, not encoded
+
+
 def test_all_work_waits_behind_clicks(network, worker):
     answer = network.prompted(0, click(20, 20))
     network.step(1, disc(30, 30, 12), network.reference(0, answer))

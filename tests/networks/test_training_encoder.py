@@ -38,7 +38,7 @@ def gradients(model: AdapterSam, embeddings: torch.Tensor) -> dict[str, torch.Te
     embeddings.backward(torch.randn(embeddings.shape, generator=torch.manual_seed(6)))
     parameters = dict(model.image_encoder.named_parameters())
     assert all((p.grad is not None) == p.requires_grad for p in parameters.values())
-    return {name: p.grad for name, p in parameters.items() if p.grad is not None}
+    return {name: p.grad.clone() for name, p in parameters.items() if p.grad is not None}
 
 
 def error(value: torch.Tensor, reference: torch.Tensor) -> float:

@@ -24,13 +24,14 @@ from hypothesis import strategies as st
 from requests_toolbelt import MultipartEncoder
 
 from lib.imaging.segmentation import encode_nrrd_slices
-from lib.networks import ARCHITECTURES
-from scripts._benchmark import click, encoder, tables, upstream
+from lib.networks import ARCHITECTURES, PromptTensors
+from scripts._benchmark import click, encoder, tables, train_sides, upstream
 from scripts._benchmark.errors import BenchmarkError
 from scripts._benchmark.memory import PeakMeter
 from scripts._benchmark.network import NetworkSource
 from scripts._benchmark.statistics import summarise, times_faster
 from scripts._benchmark.study import MOST_POINTS, OBJECT, Study, clicks, write_study
+from scripts._benchmark.turns import Side
 from scripts._benchmark.viewer import Viewer
 from tests.support.golden import TINY, tiny_model
 from tests.support.server import REPOSITORY
@@ -126,7 +127,22 @@ def test_requests_grow_by_one_point_or_begin_anew():
 # --- The original repository
 
 MODELING = {
-    "__init__.py": "from .image_encoder import ImageEncoderViT\n",
+    "__init__.py": """
+from .image_encoder import ImageEncoderViT
+from .mask_decoder import MaskDecoder, PromptEncoder, TwoWayTransformer
+""",
+    "mask_decoder.py": """
+from segment_anything.modeling import MaskDecoder as SamDecoder, PromptEncoder, TwoWayTransformer
+from lib.networks.fast_decoder import predict_masks
+
+class MaskDecoder(SamDecoder):
+    def forward(self, image_embeddings, image_pe, sparse_prompt_embeddings,
+                dense_prompt_embeddings, multimask_output):
+        logits, iou = predict_masks(self, image_embeddings, image_pe, sparse_prompt_embeddings,
+                                    dense_prompt_embeddings)
+        kept = slice(1, None) if multimask_output else slice(0, 1)
+        return logits[:, kept], iou[:, kept]
+""",
     "common.py": "CALLS = []\n",
     "image_encoder.py": """
 from lib.networks.architectures import Architecture
@@ -190,6 +206,32 @@ def test_another_repository_is_refused(tmp_path, changes, sentence):
     with pytest.raises(BenchmarkError) as info:
         upstream.OriginalEncoder(write_checkout(tmp_path, **changes), tiny_model())
     assert sentence in str(info.value)
+
+
+def test_the_whole_original_computes_what_our_network_computes(tmp_path):
+    ours = tiny_model()
+    original = upstream.OriginalNetwork(write_checkout(tmp_path), tiny_model())
+    images = torch.randn(2, 3, 256, 256, generator=torch.manual_seed(0))
+    points = torch.tensor([[[40.0, 50.0]], [[200.0, 30.0]]])
+    prompts = PromptTensors(points, torch.ones(2, 1))
+    embeddings = ours.encode(images)
+    assert torch.equal(original.encode(images), embeddings)
+    for kept in (True, False):
+        expected = ours.decode(embeddings, prompts, kept)
+        found = original.decode(embeddings, prompts, kept)
+        assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
+
+
+def test_the_original_corrects_without_learning_prompts(tmp_path):
+    original = upstream.OriginalNetwork(write_checkout(tmp_path), tiny_model())
+    parameters = list(original.model.prompt_encoder.parameters())
+    embeddings = torch.randn(1, 32, 16, 16)
+    for masks, learns in ((None, True), (torch.rand(1, 1, 64, 64), False)):
+        original.model.zero_grad()
+        prompts = PromptTensors(torch.ones(1, 1, 2), torch.ones(1, 1), masks=masks)
+        logits, _ = original.decode(embeddings, prompts, True)
+        logits.sum().backward()
+        assert any(p.grad is not None for p in parameters) == learns
 
 
 # --- encoder
@@ -290,6 +332,8 @@ def test_failures_are_one_sentence(main, tmp_path, capsys):
             "no --conf",
         ),
         (["volume", "--image", "x.nii"], "--image needs --point"),
+        (["train", "--masks", "0"], "at least 1"),
+        (["train", "--precision", "fp16"], "invalid choice"),
     ],
 )
 def test_wrong_arguments_are_explained(wrong, sentence, capsys):
@@ -297,6 +341,93 @@ def test_wrong_arguments_are_explained(wrong, sentence, capsys):
         script.main(wrong)
     assert end.value.code == script.WRONG_ARGUMENTS
     assert sentence in capsys.readouterr().err
+
+
+# --- turns, and training
+
+
+def count_to(most: int):
+    """For another process: tells how often it was asked; then it fails, or ends."""
+    if most == 0:
+        raise BenchmarkError("cannot even start")
+    asked = []
+
+    def turn() -> int:
+        asked.append(None)
+        if len(asked) > most:
+            os._exit(3)
+        return len(asked)
+
+    return turn
+
+
+def test_turns_are_taken_in_another_process():
+    with Side(count_to, 5) as one, Side(count_to, 5) as two:
+        assert [one.take_turn(), two.take_turn(), one.take_turn()] == [1, 1, 2]
+        memory = one.end()
+        assert (memory is not None) == ON_LINUX
+        assert memory is None or memory.peak > 50
+    assert not one._process.is_alive()
+    assert not two._process.is_alive()
+
+
+def test_failures_in_the_other_process_are_told():
+    with pytest.raises(BenchmarkError, match="cannot even start"):
+        Side(count_to, 0)
+    with Side(count_to, 1) as side:
+        side.take_turn()
+        with pytest.raises(BenchmarkError, match="ended with 3"):
+            side.take_turn()
+
+
+def side_plan(folder: Path | None) -> train_sides.SidePlan:
+    source = NetworkSource.find("tiny", None, 0)
+    return train_sides.SidePlan(source, images=2, masks=3, threads=1, upstream=folder)
+
+
+def test_both_sides_train_on_the_same_batch(monkeypatch, tmp_path):
+    monkeypatch.setitem(ARCHITECTURES, "tiny", TINY)
+    plan = side_plan(write_checkout(tmp_path))
+    batch, again = (train_sides.make_batch(plan, 256) for _ in range(2))
+    assert batch.images.shape == (2, 3, 256, 256)
+    assert batch.image_of.tolist() == [0, 0, 0, 1, 1, 1]
+    assert batch.targets.any(axis=(1, 2)).all()
+    assert torch.equal(batch.images, again.images)
+    updates: list[str] = []
+    for optimiser in (torch.optim.Adam, torch.optim.AdamW):
+        monkeypatch.setattr(
+            optimiser, "step", lambda self: updates.append(type(self).__name__), raising=True
+        )
+    for make in (train_sides.original_side, train_sides.our_side):
+        laps = make(plan)()
+        assert min(laps.encode, laps.learn, laps.steps, laps.processor) > 0
+        assert laps.total == laps.encode + laps.learn + laps.steps
+        assert laps.gpu_mib is None
+    assert updates == ["Adam"] * 9 + ["AdamW"]
+
+
+def test_train_report(main, tmp_path, capsys):
+    file = tmp_path / "report.json"
+    run = ["train", "--images", "1", "--masks", "2", "--rounds", "1", "--json", str(file)]
+    assert main([*run, "--precision", "fp32"]) == script.DONE
+    report = json.loads(file.read_text())
+    baseline, ours = report["baseline"], report["ours"]
+    assert baseline["name"] == "our modules in its loop"
+    assert "nine steps" in baseline["about"]
+    assert "float32; one update after 9 steps" in ours["about"]
+    for side in (baseline, ours):
+        assert side["total"]["count"] == 1
+        assert side["images_per_second"] == pytest.approx(1000 / side["total"]["median"])
+        assert (side["memory"] is not None) == ON_LINUX
+    assert report["times_faster"] == pytest.approx(
+        baseline["total"]["median"] / ours["total"]["median"]
+    )
+    assert f"{report['times_faster']:.2f} times the images a second" in capsys.readouterr().out
+
+
+def test_a_wrong_checkout_ends_the_comparison(main, tmp_path, capsys):
+    assert main(["train", "--rounds", "1", "--upstream", str(tmp_path)]) == script.FAILED
+    assert "is no checkout of the original SAM-Med2D" in capsys.readouterr().err
 
 
 # --- click, against a server made for the test

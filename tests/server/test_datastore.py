@@ -99,6 +99,7 @@ class FakePacs:
     def retrieve_series_metadata(self, study, series):
         self._ask("metadata")
         seg, reference = Dataset(), Dataset()
+        seg.SOPInstanceUID = f"{series}.1"
         reference.SeriesInstanceUID = CT if series == SEG else "9.9.9"
         seg.ReferencedSeriesSequence = [reference]
         return [seg.to_json_dict()]

@@ -20,7 +20,9 @@ from lib.networks.prepared import prepared_path
 from lib.networks.weights import version_of
 from lib.server import encoder_upgrade
 from lib.server.encoder_upgrade import EncoderUpgrade, Source, load_encoder
+from lib.training.registry import apply_version
 from tests.support import golden
+from tests.support.versions import publish_inverted
 
 FAST = EncoderKind("openvino", "bf16")
 PLAN = EncoderPlan(EncoderKind("torch", "fp32"), FAST)
@@ -120,6 +122,22 @@ def test_an_encoder_is_prepared_by_a_process_once_and_repaired(
     assert golden.relative_error(again.encode(images), expected) <= 1e-4
     monkeypatch.setattr(encoder_upgrade, "_prepare_in_child", None)
     load_encoder(kind, model, source)
+
+
+def test_the_encoder_of_a_trained_version_is_prepared(random_weights: Path, tmp_path: Path) -> None:
+    version = publish_inverted(tmp_path / "registry", random_weights, encoder=True)
+    source = Source(
+        "samed2d_t", random_weights, version.encoder_version, tmp_path / "cache", version.weights
+    )
+    model = build_model("samed2d_t", random_weights)
+    images = torch.randn(1, 3, 256, 256)
+    base = TorchEncoder(model).encode(images)
+    apply_version(model, version)
+    expected = TorchEncoder(model).encode(images)
+    # Made by the process, from the file alone.
+    encoder = load_encoder(EncoderKind("openvino", "fp32"), golden.tiny_model(), source)
+    assert golden.relative_error(encoder.encode(images), expected) <= 1e-4
+    assert golden.relative_error(base, expected) > 1e-2
 
 
 def test_a_process_that_fails_says_why(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_what_info_says(task):
     assert info["labels"] == {"liver": 1, "spleen": 2}
     assert info["architecture"] == "samed2d_t"
     assert info["model_version"] == task.model.version
+    assert info["version"] is None and info["version_problem"] is None
     assert task.is_valid()
     json.dumps(info)
 

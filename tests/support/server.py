@@ -115,6 +115,7 @@ def server_environment(home: Path, env: Mapping[str, str]) -> dict[str, str]:
         # A faster encoder takes the processor for seconds at each start; tests that want it say so.
         SAMED2D_BACKEND="torch",
         SAMED2D_CACHE_DIR=str(home / "cache"),
+        SAMED2D_REGISTRY=str(home / "registry"),
     )
     environment.update(env)
     return environment

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from lib.errors import OptionError
 from lib.training.annotator import Annotator, PublishedAnnotator
 from lib.training.objective import PublishedObjective, RowObjective
-from lib.training.recipe import DEFAULT, PAPER, find_recipe, learning_names, prepare_parameters
+from lib.training.recipe import DEFAULT, PAPER, find_recipe, learning_parameters, prepare_parameters
 from tests.support.small_sam import disc, small_sam
 
 
@@ -22,7 +24,7 @@ def test_they_are_found_by_name() -> None:
 def test_the_decoder_alone_leaves_the_encoder_alone() -> None:
     model = small_sam()
     prepare_parameters(model, "decoder", DEFAULT)
-    names = learning_names(model)
+    names = learning_parameters(model)
     assert names and not any(name.startswith("image_encoder") for name in names)
     assert any("mask_downscaling" in name for name in names)
     assert any("point_embeddings.0" in name for name in names)
@@ -31,14 +33,14 @@ def test_the_decoder_alone_leaves_the_encoder_alone() -> None:
 def test_adapters_learn_with_prompts_and_decoder_and_nothing_else_of_the_encoder() -> None:
     model = small_sam()
     prepare_parameters(model, "adapters", DEFAULT)
-    encoder = [name for name in learning_names(model) if name.startswith("image_encoder")]
+    encoder = [name for name in learning_parameters(model) if name.startswith("image_encoder")]
     assert encoder and all(".Adapter." in name for name in encoder)
 
 
 def test_what_sam_med2d_never_trains_stays_in_the_paper_recipe() -> None:
     model = small_sam()
     prepare_parameters(model, "adapters", PAPER)
-    prompts = {name for name in learning_names(model) if name.startswith("prompt_encoder")}
+    prompts = {name for name in learning_parameters(model) if name.startswith("prompt_encoder")}
     assert prompts == {
         "prompt_encoder.point_embeddings.2.weight",
         "prompt_encoder.point_embeddings.3.weight",
@@ -53,11 +55,22 @@ def test_each_recipe_has_its_own_annotator_objective_and_optimiser() -> None:
     assert PAPER.prompter(targets, rng).steps == DEFAULT.prompter(targets, rng).steps == 9
     assert isinstance(PAPER.objective(), PublishedObjective)
     assert isinstance(DEFAULT.objective(), RowObjective)
-    parameters = [torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))]
+
+
+def test_the_paper_has_one_adam_and_ours_spares_vectors_and_hurries_the_iou_head() -> None:
+    parameters = {
+        "matrix": torch.nn.Parameter(torch.ones(2, 2)),
+        "vector": torch.nn.Parameter(torch.ones(2)),
+        "mask_decoder.iou_prediction_head.weight": torch.nn.Parameter(torch.ones(2, 2)),
+    }
     adam, adamw = PAPER.optimiser(parameters), DEFAULT.optimiser(parameters)
     assert type(adam) is torch.optim.Adam and adam.param_groups[0]["lr"] == 1e-4
     assert type(adamw) is torch.optim.AdamW
-    assert [group["weight_decay"] for group in adamw.param_groups] == [DEFAULT.weight_decay, 0.0]
+    groups = [(g["weight_decay"], g["rate"], len(g["params"])) for g in adamw.param_groups]
+    decay = DEFAULT.weight_decay
+    assert groups == [(decay, 1.0, 1), (0.0, 1.0, 1), (decay, DEFAULT.iou_rate, 1)]
+    even = replace(DEFAULT, iou_rate=1.0).optimiser(parameters)
+    assert sum(len(group["params"]) for group in even.param_groups) == 3
 
 
 def test_the_annotator_of_a_recipe_follows_its_seed() -> None:

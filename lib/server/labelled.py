@@ -1,0 +1,199 @@
+"""The labelled images of a datastore, a folder or a PACS, as slices to learn from.
+
+Not by the host's ``datalist()``: for a PACS it deletes local labels that the PACS does not list,
+and it takes whichever DICOM SEG comes last.
+
+What cannot be used is left out with a reason; only a PACS that is down ends the reading.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+
+from lib.data.labelled_slices import (
+    NO_NUMBERS,
+    OTHER_GRID,
+    LabelledSlices,
+    Skipped,
+    slices_of,
+)
+from lib.errors import NotFoundError, Samed2dError, UnavailableError
+from lib.imaging.dicom_seg import SegLabels, merge_segs, read_seg
+from lib.imaging.label_grid import reoriented
+from lib.imaging.volume import ReadLimits, Volume, read_volume
+from lib.server.datastore import PacsDatastore
+from lib.server.label_info import names_by_value, reviewed_slices
+from lib.server.stored_segs import StoredSeg
+from lib.server.volumes import VolumeStore
+
+IMAGE_GONE = "of an image that is gone"
+IMAGE_UNREADABLE = "of an image that cannot be read"
+NOT_LISTED = "of an image that the datastore does not list"
+UNREADABLE = "that cannot be read"
+GONE = "whose file is gone"
+NOT_HANDED_OUT = "that the PACS did not hand out"
+
+logger = logging.getLogger(__name__)
+Progress = Callable[[int, int], None]
+
+
+def read_labelled(
+    datastore: Datastore,
+    limits: ReadLimits,
+    progress: Progress = lambda done, total: None,
+) -> LabelledSlices:
+    """All images with a final label.
+
+    Args:
+        datastore: of the host; its `PacsDatastore` reads labels back from DICOM SEG.
+        limits: for images and labels alike.
+        progress: called with images done and images in all, after each.
+
+    Raises:
+        UnavailableError: the PACS does not answer.
+    """
+    volumes = VolumeStore(0, limits)
+    if isinstance(datastore, PacsDatastore):
+        return _read_pacs(datastore, volumes, limits, progress)
+    images = sorted(datastore.get_labeled_images())
+    parts = []
+    for done, image in enumerate(images, start=1):
+        parts.append(_read_saved(datastore, image, volumes, limits))
+        progress(done, len(images))
+    return LabelledSlices.joined(parts)
+
+
+def _left_out(image: str, reason: str, error: Exception | None = None) -> LabelledSlices:
+    detail = error.message if isinstance(error, Samed2dError) else str(error or "")
+    return LabelledSlices((), (Skipped(image, None, "", reason, detail),))
+
+
+def _read_saved(
+    datastore: Datastore, image: str, volumes: VolumeStore, limits: ReadLimits
+) -> LabelledSlices:
+    """One image of a folder with its label file."""
+    volume = _read_image(datastore, image, volumes)
+    if isinstance(volume, LabelledSlices):
+        return volume
+    tag = DefaultLabelTag.FINAL
+    label = datastore.get_label_by_image_id(image, tag)
+    path = datastore.get_label_uri(label, tag) if label else ""
+    if not path:
+        return _left_out(image, GONE)
+    info = datastore.get_label_info(label, tag) or {}
+    return _with_label_file(image, image, volume, Path(path), info, limits)
+
+
+def _read_image(datastore: Datastore, image: str, volumes: VolumeStore) -> Volume | LabelledSlices:
+    """The image, or why there is none."""
+    try:
+        path = datastore.get_image_uri(image)
+        return volumes.get(Path(path)) if path else _left_out(image, IMAGE_GONE)
+    except NotFoundError as error:
+        return _left_out(image, IMAGE_GONE, error)
+    except (Samed2dError, OSError) as error:
+        if isinstance(datastore, PacsDatastore):
+            datastore.check_alive()
+        return _left_out(image, IMAGE_UNREADABLE, error)
+
+
+def _with_label_file(
+    image: str,
+    patient: str,
+    volume: Volume,
+    path: Path,
+    info: Mapping[str, Any],
+    limits: ReadLimits,
+) -> LabelledSlices:
+    """An image with a label map in a file on its own grid, in any order of the axes."""
+    try:
+        label = read_volume(path, limits)
+    except NotFoundError as error:
+        return _left_out(image, GONE, error)
+    except (Samed2dError, OSError) as error:
+        return _left_out(image, UNREADABLE, error)
+    if label.is_colour or (label.array.dtype.kind == "f" and label.warnings):
+        return _left_out(image, NO_NUMBERS)  # colours, or NaN that was replaced
+    values = reoriented(label.array, label.affine, volume.affine, volume.shape)
+    if values is None:
+        return _left_out(image, OTHER_GRID)
+    return slices_of(image, patient, volume, values, names_by_value(info), reviewed_slices(info))
+
+
+def _read_pacs(
+    datastore: PacsDatastore, volumes: VolumeStore, limits: ReadLimits, progress: Progress
+) -> LabelledSlices:
+    parts = []
+    segs = datastore.segmentations(
+        lambda series, error: parts.append(_left_out(series, NOT_HANDED_OUT, error))
+    )
+    listed = set(datastore.list_images())
+    parts += [_left_out(seg.series, NOT_LISTED) for seg in segs if seg.image not in listed]
+    images = sorted({seg.image for seg in segs} & listed)
+    for done, image in enumerate(images, start=1):
+        own = [seg for seg in segs if seg.image == image]
+        parts.append(_read_newest(datastore, own, volumes, limits))
+        progress(done, len(images))
+    return LabelledSlices.joined(parts)
+
+
+def _read_newest(
+    datastore: PacsDatastore, segs: list[StoredSeg], volumes: VolumeStore, limits: ReadLimits
+) -> LabelledSlices:
+    """One image with the newest of its SEGs (newest first) that can be used."""
+    image = segs[0].image
+    volume = _read_image(datastore, image, volumes)
+    if isinstance(volume, LabelledSlices):
+        return volume
+    patient = str(datastore.get_image_info(image).get("PatientID") or "UNK")
+    unusable: list[LabelledSlices] = []
+    for seg in segs:
+        whose = seg.patient if patient == "UNK" else patient
+        try:
+            found = _own_copy(datastore, seg, whose, volume, limits)
+            if found is None:
+                read = _download(datastore, seg, volume, limits)
+                found = slices_of(image, whose, volume, read.labels, read.names)
+            return LabelledSlices.joined([found, *unusable])
+        except UnavailableError as error:
+            datastore.check_alive()
+            unusable.append(_left_out(image, NOT_HANDED_OUT, error))
+        except (Samed2dError, OSError) as error:
+            unusable.append(_left_out(image, UNREADABLE, error))
+    return LabelledSlices.joined(unusable)
+
+
+def _own_copy(
+    datastore: PacsDatastore, seg: StoredSeg, patient: str, volume: Volume, limits: ReadLimits
+) -> LabelledSlices | None:
+    """From the file that became the SEG, where it is still here and whole."""
+    copy = datastore.own_copy(seg)
+    if copy is None:
+        return None
+    path, info = copy
+    found = _with_label_file(seg.image, patient, volume, path, info, limits)
+    return found if found.images else None
+
+
+def _download(
+    datastore: PacsDatastore, seg: StoredSeg, volume: Volume, limits: ReadLimits
+) -> SegLabels:
+    """The label map of a SEG series, whose files may hold a segment each."""
+    parts = []
+    with TemporaryDirectory(prefix="samed2d-seg-") as folder:
+        for instance in seg.instances:
+            if all(instance.sizes):
+                limits.check(instance.sizes, f"DICOM SEG {instance.uid}")
+            path = datastore.download_seg(seg, instance, Path(folder))
+            parts.append(read_seg(path, volume.affine, volume.shape, limits))
+            path.unlink()
+    merged = merge_segs(parts)
+    for warning in merged.warnings:
+        logger.warning("segmentation %s: %s", seg.series, warning)
+    return merged

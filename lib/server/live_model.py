@@ -1,0 +1,197 @@
+"""One version of a network, ready to answer, and how it is made beside the one before it.
+
+A version that encodes images like the one before takes over its encoder with all that belongs to
+it: the embeddings, the faster encoder and the volumes that are being encoded. So what usually
+changes, the decoder, is exchanged in a moment.
+
+Concurrency contract: a `LiveModel` never changes, and its parts take care of themselves (see
+there). All live models of one network share one worker and one store of embeddings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib.inference.ahead import AheadProgress, EncodeAhead
+from lib.inference.cache import ByteBoundedCache
+from lib.inference.chain import ChainDecoder
+from lib.inference.decoder import PromptDecoder
+from lib.inference.embedder import SliceEmbedder
+from lib.inference.embedding_store import EmbeddingStore
+from lib.inference.segmenter import SliceSegmenter
+from lib.inference.worker import PriorityWorker
+from lib.networks import AdapterSam, build_model
+from lib.networks.backends import make_encoder
+from lib.networks.plan import plan_encoder
+from lib.networks.weights import version_of
+from lib.options import AppOptions
+from lib.server.encoder_upgrade import EncoderUpgrade, Source, load_encoder
+from lib.server.models import NetworkChoice
+from lib.training.registry import Version, apply_version
+
+MIB = 1 << 20
+CHAIN_CACHE_BYTES = 64 * MIB
+"""For the stages of prompts: 16 KiB each, so the last 4096 of all users."""
+
+
+@dataclass(frozen=True)
+class EncoderSide:
+    """What turns images into embeddings.
+
+    Attributes:
+        embedder: of images.
+        upgrade: to a faster encoder, or None.
+        ahead: encodes the other slices of volumes, or None.
+    """
+
+    embedder: SliceEmbedder
+    upgrade: EncoderUpgrade | None
+    ahead: EncodeAhead | None
+
+    @property
+    def status(self) -> str:
+        """What encodes images, and what is being prepared: "torch fp32, preparing ..."."""
+        if self.upgrade is not None:
+            return self.upgrade.status
+        return self.embedder.encoder.backend_name
+
+    def wait_until_settled(self) -> None:
+        """Wait for the faster encoder, if one is being prepared."""
+        if self.upgrade is not None:
+            self.upgrade.wait()
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """One version of a network; a request uses one of them from beginning to end.
+
+    Attributes:
+        segmenter: answers.
+        encoder: what its embeddings come from.
+        version: that was published; None for the base weights.
+    """
+
+    segmenter: SliceSegmenter
+    encoder: EncoderSide
+    version: Version | None
+
+    @property
+    def model_version(self) -> str:
+        """Architecture, base weights and version in one word."""
+        return self.segmenter.model_version
+
+    @property
+    def ahead(self) -> EncodeAhead | None:
+        """Encodes the other slices of volumes, or None."""
+        return self.encoder.ahead
+
+    def ahead_progress(self) -> tuple[AheadProgress, ...]:
+        """How far the volumes are that somebody looks at."""
+        return () if self.ahead is None else self.ahead.progress()
+
+    def version_facts(self) -> dict[str, Any] | None:
+        """What ``/info`` says of the version; None for the base weights."""
+        if self.version is None:
+            return None
+        manifest = self.version.manifest
+        return {
+            "name": manifest.name,
+            "created": manifest.created,
+            "trained": manifest.trained,
+            "recipe": manifest.recipe,
+            "images": manifest.n_images,
+            "metrics": {prompt: dict(dice) for prompt, dice in manifest.metrics.items()},
+        }
+
+
+class LiveModelMaker:
+    """Makes live models of one network; the constructor starts the thread they share.
+
+    Args:
+        choice: architecture and base weights.
+        options: backend and caches.
+        device: where it runs.
+        cache: folder of all caches.
+    """
+
+    def __init__(
+        self, choice: NetworkChoice, options: AppOptions, device: torch.device, cache: Path
+    ) -> None:
+        self._choice, self._options, self._device, self._cache = choice, options, device, cache
+        self._worker = PriorityWorker()
+        self._store = self._make_store()
+
+    @cached_property
+    def _base_version(self) -> str:
+        return version_of(self._choice.architecture, self._choice.weights)
+
+    def make(self, version: Version | None, before: LiveModel | None = None) -> LiveModel:
+        """Load a version. Dear; whatever answers meanwhile is not disturbed.
+
+        Args:
+            version: to be loaded; None for the base weights.
+            before: what answers until now.
+
+        Raises:
+            CheckpointError: base weights or version cannot be used.
+            OptionError: a backend that cannot run here.
+        """
+        model = build_model(self._choice.architecture, self._choice.weights)
+        if version is not None:
+            apply_version(model, version)
+        encoder_version = version.encoder_version if version is not None else self._base_version
+        if before is not None and before.encoder.embedder.encoder_version == encoder_version:
+            encoder = before.encoder
+            # The same numbers; one of the two copies can go.
+            model.image_encoder = encoder.embedder.model.image_encoder
+            model = model.to(self._device).eval()
+        else:
+            model = model.to(self._device).eval()
+            encoder = self._encoder_side(model, version, encoder_version)
+        decoder = PromptDecoder(model, self._device)
+        chains = ChainDecoder(decoder, ByteBoundedCache(CHAIN_CACHE_BYTES))
+        name = version.model_version if version is not None else self._base_version
+        segmenter = SliceSegmenter(encoder.embedder, decoder, chains, self._worker, name)
+        return LiveModel(segmenter, encoder, version)
+
+    def _encoder_side(
+        self, model: AdapterSam, version: Version | None, encoder_version: str
+    ) -> EncoderSide:
+        plan = plan_encoder(self._options.backend, self._options.precision, self._device.type)
+        encoder = make_encoder(model, plan.first.backend, plan.first.precision)
+        embedder = SliceEmbedder(model, encoder, self._store, encoder_version)
+        upgrade = ahead = None
+        weights = self._choice.weights
+        if plan.then is not None and weights is not None:
+            changed = version is not None and version.manifest.encoder_changed
+            changes = version.weights if version is not None and changed else None
+            source = Source(
+                self._choice.architecture, weights, encoder_version, self._cache, changes
+            )
+            upgrade = EncoderUpgrade(
+                plan, lambda kind: load_encoder(kind, model, source), embedder, self._worker
+            )
+        if self._options.encode_ahead == "on":
+            # Until the faster encoder is there, it gets the processor.
+            settled = _at_once if upgrade is None else partial(upgrade.wait, 0)
+            ahead = EncodeAhead(embedder, self._worker, ready=settled)
+        return EncoderSide(embedder, upgrade, ahead)
+
+    def _make_store(self) -> EmbeddingStore:
+        disk_bytes = self._options.embedding_disk_mb * MIB
+        # Random weights are other ones after each start, under the same name.
+        kept = disk_bytes > 0 and self._choice.weights is not None
+        return EmbeddingStore(
+            self._options.embedding_cache_mb * MIB,
+            folder=self._cache / "embeddings" if kept else None,
+            disk_bytes=disk_bytes,
+        )
+
+
+def _at_once() -> bool:
+    return True

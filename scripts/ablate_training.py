@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Measure what each part of the training recipe is worth.
+
+Trains on a few patients of a folder and tests on all others, once for each variant of the recipe
+and each seed, with the same number of batches. Prints a table as Markdown.
+
+Example:
+    python scripts/ablate_training.py --data hearts --data nuclei --out ablation.json
+
+Interrupt it at any time: what was measured is in the file and is not measured again.
+Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from lib.data.pool import read_folder
+from lib.errors import Samed2dError
+from lib.networks import ARCHITECTURES, build_model
+from lib.training.ablation import VARIANTS, Trial, try_recipe
+from lib.training.recipe import PARTS
+
+PROMPTS = ("box", "1", "3", "5")
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="folder with labelled images of one task (see scripts/train.py); may be repeated",
+    )
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="samed2d_t")
+    parser.add_argument("--checkpoint", type=Path, help="weights to start from")
+    parser.add_argument("--train", choices=PARTS, default="decoder", help="what learns")
+    parser.add_argument("--cases", type=int, default=5, help="patients to learn from (default 5)")
+    parser.add_argument("--batches", type=int, default=150, help="of each training (default 150)")
+    parser.add_argument("--batch-size", type=int, default=4, help="images in each (default 4)")
+    parser.add_argument("--seeds", type=int, default=2, help="trainings of each kind (default 2)")
+    parser.add_argument(
+        "--only", default="", help="variants, separated by semicolons: " + "; ".join(VARIANTS)
+    )
+    parser.add_argument("--out", type=Path, required=True, help="JSON file with the figures")
+    return parser.parse_args()
+
+
+def key_of(variant: str, folder: Path, seed: int) -> str:
+    """Names one training in the file."""
+    return f"{variant} / {folder.name} / {seed}"
+
+
+def write(path: Path, found: dict[str, Any]) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(found, indent=1))
+    part.replace(path)
+
+
+def table(found: dict[str, Any], folders: list[Path], variants: list[str]) -> str:
+    """Markdown: one row for each variant, the mean over seeds and folders."""
+    lines = ["| variant | n | " + " | ".join(f"Dice {name}" for name in PROMPTS) + " |"]
+    lines.append("|---" * (2 + len(PROMPTS)) + "|")
+    for when in ("before", *variants):
+        rows = [
+            entry["after" if when != "before" else "before"]
+            for key, entry in found.items()
+            if when == "before" or key.startswith(f"{when} / ")
+            if any(f" / {folder.name} / " in key for folder in folders)
+        ]
+        if rows:
+            means = [float(np.mean([row[name] for row in rows])) for name in PROMPTS]
+            lines.append(
+                f"| {when} | {len(rows)} | " + " | ".join(f"{m:.3f}" for m in means) + " |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run the command line."""
+    arguments = parse_arguments()
+    chosen = [name.strip() for name in arguments.only.split(";") if name.strip()] or list(VARIANTS)
+    unknown = [name for name in chosen if name not in VARIANTS]
+    if unknown:
+        print(f"ablate_training: no variant {unknown[0]!r}; see --help", file=sys.stderr)
+        return 2
+    found: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
+    try:
+        for seed in range(arguments.seeds):
+            for folder in arguments.data:
+                images = read_folder(folder)
+                for name in chosen:
+                    key = key_of(name, folder, seed)
+                    if key in found:
+                        continue
+                    started = time.monotonic()
+                    model = build_model(arguments.architecture, arguments.checkpoint)
+                    trial = Trial(
+                        arguments.train,
+                        arguments.batches,
+                        arguments.batch_size,
+                        arguments.cases,
+                        seed,
+                    )
+                    before, after = try_recipe(model, images, VARIANTS[name], trial)
+                    found[key] = {
+                        "before": dict(before.dice),
+                        "after": dict(after.dice),
+                        "targets": after.n_targets,
+                        "seconds": round(time.monotonic() - started, 1),
+                    }
+                    write(arguments.out, found)
+                    print(key, {k: round(v, 3) for k, v in after.dice.items()}, flush=True)
+    except Samed2dError as error:
+        print(f"ablate_training: {error.message}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; start it again to go on", file=sys.stderr)
+        return 130
+    print(table(found, arguments.data, chosen))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

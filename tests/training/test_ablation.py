@@ -1,0 +1,47 @@
+"""Variants of the recipe differ in one thing each, and can be tried."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from lib.training import ablation
+from lib.training.ablation import VARIANTS, Trial, divide, try_recipe
+from lib.training.annotator import InteractionPlan
+from lib.training.recipe import DEFAULT, PAPER, Recipe
+from tests.support.small_sam import disc_cases, disc_image, small_sam
+
+
+def differences(recipe: Recipe) -> list[str]:
+    names = [f.name for f in fields(Recipe) if f.name != "interaction"]
+    found = [name for name in names if getattr(recipe, name) != getattr(DEFAULT, name)]
+    return found + [
+        f.name
+        for f in fields(InteractionPlan)
+        if getattr(recipe.interaction, f.name) != getattr(DEFAULT.interaction, f.name)
+    ]
+
+
+def test_each_variant_undoes_one_thing() -> None:
+    assert VARIANTS["default"] is DEFAULT and VARIANTS["paper"] is PAPER
+    undone = [differences(VARIANTS[name]) for name in VARIANTS if name not in ("default", "paper")]
+    assert all(len(names) == 1 for names in undone)
+
+
+def test_patients_are_on_one_side() -> None:
+    images = [*disc_cases(6), disc_image("case0#k0001", "case0", 50)]
+    learned, tested = divide(images, 2, seed=1)
+    assert len({i.patient for i in learned}) == 2 and len(learned) + len(tested) == 7
+    assert not {i.patient for i in learned} & {i.patient for i in tested}
+
+
+@pytest.mark.parametrize("part", ["decoder", "adapters"])
+def test_a_trial_judges_before_and_after(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablation, "STOCK_PHANTOMS", 2)
+    monkeypatch.setattr("lib.training.run_plan.MAX_VARIANTS", 2)
+    recipe = replace(DEFAULT, interaction=replace(DEFAULT.interaction, corrections=1))
+    trial = Trial(part, 2, 2, 2, 0)  # type: ignore[arg-type]
+    before, after = try_recipe(small_sam(), disc_cases(4), recipe, trial)
+    assert before.n_targets == after.n_targets == 2
+    assert before.dice != after.dice
