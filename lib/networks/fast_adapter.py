@@ -9,6 +9,8 @@ without being reordered either: the weights are much larger than the few tokens 
 
 from __future__ import annotations
 
+import math
+import weakref
 from typing import Any, cast
 
 import torch
@@ -58,16 +60,20 @@ class TrainableAdapter(nn.Module):
 
     Under autocast the memory of the convolutions' gradients outlives them: after ``zero_grad`` the
     next ``backward`` writes to the same place. Who keeps a gradient longer must copy it.
+
+    Args:
+        adapter: its parameters are shared.
+        scratch: may be that of other adapters, which run before or after but never at once.
     """
 
-    def __init__(self, adapter: SamMed2dAdapter) -> None:
+    def __init__(self, adapter: SamMed2dAdapter, scratch: Scratch) -> None:
         super().__init__()
         self.norm = adapter.norm
         self.channel = adapter.channel
         self.skip_connect = adapter.skip_connect
         self.down, self.up = _weights(adapter)
         self.dim: int = self.up.shape[1]
-        self._memory = _GradientMemory(self.down), _GradientMemory(self.up)
+        self._memory = _Memory(self.down, scratch), _Memory(self.up, scratch)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Map tokens (B, H, W, C) to a correction of the same shape."""
@@ -83,31 +89,71 @@ class TrainableAdapter(nn.Module):
         return result
 
 
-class _GradientMemory:
-    """Memory for the gradient of a large parameter, which the system need not give anew each time.
+class Scratch:
+    """Memory for one large tensor at a time.
 
     A process gives large pieces of memory back when it frees them. Every page that it takes again
-    costs a visit to the system: for the adapters of ViT-B a tenth of a batch.
-
-    Args:
-        parameter: whose gradient it is.
+    costs a visit to the system: for the adapters of ViT-B a tenth of the time of a batch.
     """
 
-    def __init__(self, parameter: nn.Parameter) -> None:
-        self._parameter = parameter
-        self._memory: torch.Tensor | None = None
+    def __init__(self) -> None:
+        self._memory = torch.empty(0)
 
-    def keep(self, gradient: torch.Tensor) -> torch.Tensor:
-        """A gradient of any shape, in the parameter's type."""
-        if self._parameter.grad is not None:
-            # It lies there and is to be added to.
+    def take(self, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        """Uninitialised, on the device and in the type of ``like``; ends the life of the last."""
+        needed = math.prod(shape)
+        memory = self._memory
+        if (memory.device, memory.dtype) != (like.device, like.dtype) or len(memory) < needed:
+            self._memory = torch.empty(needed, device=like.device, dtype=like.dtype)
+        return self._memory[:needed].view(shape)
+
+
+class _Use:
+    """A product whose gradient has not come yet."""
+
+
+class _Memory:
+    """Memory that the products with a large parameter use again and again.
+
+    Args:
+        parameter: whose gradient is kept.
+        scratch: for what a product needs in passing.
+    """
+
+    def __init__(self, parameter: nn.Parameter, scratch: Scratch) -> None:
+        self._parameter, self._scratch = parameter, scratch
+        self._memory: torch.Tensor | None = None
+        self._waiting: weakref.WeakSet[_Use] = weakref.WeakSet()
+
+    def use(self) -> _Use:
+        """Announce a gradient that may come; not after what is returned is forgotten."""
+        use = _Use()
+        self._waiting.add(use)
+        return use
+
+    def reduced(self, weight: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """The parameter, or a view of it, in the type of ``like``; until the next call."""
+        matrix = weight if weight.is_contiguous() else weight.t()
+        copied = self._scratch.take(tuple(matrix.shape), like).copy_(matrix)
+        return copied if weight.is_contiguous() else copied.t()
+
+    def product(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        """Of two matrices; until the next call."""
+        out = self._scratch.take((left.shape[0], right.shape[1]), left)
+        return torch.mm(left, right, out=out)
+
+    def keep(self, gradient: torch.Tensor, use: _Use) -> torch.Tensor:
+        """A gradient of any shape, in the parameter's type, that was announced by ``use``."""
+        self._waiting.discard(use)
+        if self._parameter.grad is not None or self._waiting:
+            # The memory is taken by what this is added to, or will be before that is taken.
             return gradient.to(self._parameter.dtype)
         if self._memory is None or self._memory.device != gradient.device:
             self._memory = torch.empty_like(self._parameter.detach())
         return self._memory.view(gradient.shape).copy_(gradient)
 
 
-def _product(tokens: torch.Tensor, weight: torch.Tensor, memory: _GradientMemory) -> torch.Tensor:
+def _product(tokens: torch.Tensor, weight: torch.Tensor, memory: _Memory) -> torch.Tensor:
     """Tokens (.., K) by a view (K, M) of a parameter."""
     device = tokens.device.type
     if torch.is_autocast_enabled(device):
@@ -125,26 +171,27 @@ class _ReducedProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, tokens: torch.Tensor, weight: torch.Tensor, memory: _GradientMemory
+        ctx: Any, tokens: torch.Tensor, weight: torch.Tensor, memory: _Memory
     ) -> torch.Tensor:
         ctx.save_for_backward(tokens, weight)
-        ctx.memory = memory
-        return tokens @ weight.to(tokens.dtype)
+        ctx.memory, ctx.use = memory, memory.use()
+        return tokens @ memory.reduced(weight, tokens)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[Any, Any, None]:
         tokens, weight = ctx.saved_tensors
+        memory: _Memory = ctx.memory
         of_tokens = of_weight = None
         if ctx.needs_input_grad[0]:
-            of_tokens = gradient @ weight.to(tokens.dtype).t()
+            of_tokens = gradient @ memory.reduced(weight, tokens).t()
         if ctx.needs_input_grad[1]:
             left, right = tokens.flatten(0, -2), gradient.flatten(0, -2)
             # In the order in which the parameter lies in memory.
             if weight.is_contiguous():
-                of_weight = ctx.memory.keep(left.t() @ right)
+                of_weight = memory.keep(memory.product(left.t(), right), ctx.use)
             else:
-                of_weight = ctx.memory.keep(right.t() @ left).t()
+                of_weight = memory.keep(memory.product(right.t(), left), ctx.use).t()
         return of_tokens, of_weight, None
 
 

@@ -13,7 +13,7 @@ from segment_anything.modeling import ImageEncoderViT
 from torch import nn
 
 from lib.networks.encoder import AdapterBlock
-from lib.networks.fast_adapter import FastAdapter, TrainableAdapter
+from lib.networks.fast_adapter import FastAdapter, Scratch, TrainableAdapter
 from lib.networks.fast_attention import FastAttention
 
 
@@ -31,9 +31,8 @@ class FastEncoder(nn.Module):
         super().__init__()
         self.patch_embed = encoder.patch_embed
         self.pos_embed: nn.Parameter = encoder.pos_embed
-        self.blocks = nn.ModuleList(
-            FastBlock(block, encoder.pos_embed.shape[1], trainable) for block in encoder.blocks
-        )
+        grid, scratch = encoder.pos_embed.shape[1], Scratch() if trainable else None
+        self.blocks = nn.ModuleList(FastBlock(block, grid, scratch) for block in encoder.blocks)
         self.neck = encoder.neck
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -51,17 +50,21 @@ class FastBlock(nn.Module):
     Args:
         block: whose parameters are used.
         grid: tokens along one edge of the grid.
-        trainable: see `FastEncoder`.
+        scratch: of the encoder, where it is ``trainable``; else None.
     """
 
-    def __init__(self, block: AdapterBlock, grid: int, trainable: bool = False) -> None:
+    def __init__(self, block: AdapterBlock, grid: int, scratch: Scratch | None = None) -> None:
         super().__init__()
         self.norm1 = block.norm1
         self.norm2 = block.norm2
+        trainable = scratch is not None
         self.attention = FastAttention(block.attn, block.window_size, grid, trainable)
         self.mlp = block.mlp
-        adapter = TrainableAdapter if trainable else FastAdapter
-        self.adapter = adapter(block.Adapter) if block.use_adapter else None
+        self.adapter: nn.Module | None = None
+        if block.use_adapter and scratch is not None:
+            self.adapter = TrainableAdapter(block.Adapter, scratch)
+        elif block.use_adapter:
+            self.adapter = FastAdapter(block.Adapter)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map tokens (B, H, W, C) to tokens of the same shape."""

@@ -2,7 +2,11 @@
 
 The arithmetic is that of `lib.networks.fast_encoder`: no padded windows, no convolutions in the
 adapters. Gradients arrive in the model's own parameters, and only in those that require them; what
-comes before the first trained layer is not recorded at all.
+comes before the first trained layer is not recorded at all. Under autocast the convolutions of
+adapters get their gradients in the same memory every time: copy what is to outlive ``zero_grad``.
+
+One thread at a time may use an encoder, for a batch and its way back: adapters share scratch
+memory.
 
 Frozen layers may be kept in bfloat16. They are then cast once and not with every batch, which for
 the ViT-B encoder is 350 MB to read, and their matrix products run twice as fast on a processor

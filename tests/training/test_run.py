@@ -13,7 +13,7 @@ import pytest
 from lib.data.labelled_slices import LabelledSlices
 from lib.data.pool import LabelledImage
 from lib.errors import ImageError, TrainingError
-from lib.networks import build_model
+from lib.networks import build_model, installed_weights
 from lib.training import run as running
 from lib.training.anchors import anchor_images
 from lib.training.observers import LogObserver
@@ -283,3 +283,22 @@ def test_small_networks_learn_discs(tmp_path: Path) -> None:
     assert outcome.version is not None, outcome.verdict.reason
     model = build_model("samed2d_t", work.weights)
     assert not model.training
+
+
+def test_labels_of_other_images_are_refused(tmp_path: Path) -> None:
+    """Poisoned: each image got the mask of the next. The serving version stays."""
+    cases = disc_cases(8)
+    shuffled = tuple(
+        replace(image, masks=other.masks)
+        for image, other in zip(cases, (*cases[1:], cases[0]), strict=True)
+    )
+    weights = installed_weights("samed2d_t")
+    assert weights is not None
+    work = replace(job(tmp_path, shuffled, epoch_steps=8, train_batch_size=4), weights=weights)
+    carry_out(replace(work, settings=replace(work.settings, publish="force", max_epochs=1)))
+    serving = registry_of(work).serving()
+    notes = Notes()
+    outcome = carry_out(work, notes)
+    assert outcome.version is None and not outcome.verdict.publish
+    assert registry_of(work).serving() == serving
+    assert "labels do not seem to belong to their images" in notes
