@@ -146,7 +146,7 @@ class _Memory:
         """A gradient of any shape, in the parameter's type, that was announced by ``use``."""
         self._waiting.discard(use)
         if self._parameter.grad is not None or self._waiting:
-            # The memory is taken by what this is added to, or will be before that is taken.
+            # Another gradient lies in the memory, or is on its way there.
             return gradient.to(self._parameter.dtype)
         if self._memory is None or self._memory.device != gradient.device:
             self._memory = torch.empty_like(self._parameter.detach())

@@ -44,7 +44,7 @@ VARIANTS: dict[str, Recipe] = {
     "no phantoms": replace(DEFAULT, rehearsal=0.0),
     "constant rate": replace(DEFAULT, schedule=False),
     "no clipping": replace(DEFAULT, clip=None),
-    "no moving average": replace(DEFAULT, ema=None),
+    "with a moving average": replace(DEFAULT, ema=0.98),
     "IoU head at the common rate": replace(DEFAULT, iou_rate=1.0),
     "paper": PAPER,
 }

@@ -91,7 +91,7 @@ class Recipe:
     warmup: float = 0.05
     weight_decay: float = 0.01
     clip: float | None = 1.0
-    ema: float | None = 0.98
+    ema: float | None = None
 
     def objective(self) -> Objective:
         """The loss of one step."""

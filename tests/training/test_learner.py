@@ -18,7 +18,7 @@ from lib.training.parallel import LocalNetwork
 from lib.training.recipe import DEFAULT, PAPER, Recipe, prepare_parameters
 from tests.support.small_sam import disc_batch, small_sam
 
-FAST = replace(DEFAULT, interaction=InteractionPlan(corrections=1), loss_size=64)
+FAST = replace(DEFAULT, interaction=InteractionPlan(corrections=1), loss_size=64, ema=0.98)
 
 
 def make(recipe: Recipe = FAST, part: str = "decoder", rate: float | None = None) -> Learner:
