@@ -42,7 +42,7 @@ class Watch:
         fingerprint, data: for saved states.
         images: of a batch, of all processes.
         history: one record for each validation.
-        best: result with the highest score so far.
+        best: result with the highest score so far; the start until something was learned.
         best_epoch: when that was.
     """
 
@@ -74,7 +74,9 @@ class Watch:
         with using(self.learner):
             dice, clicks = self.measure()
         record = EpochRecord(epoch, self.clock.seconds, loss, dice, clicks, self._rate(epoch))
-        if not self.history or record.score > max(r.score for r in self.history):
+        # What served before is no candidate: the gate compares the best of what was learned with it.
+        learned = [r.score for r in self.history if r.epoch > 0]
+        if not learned or record.score > max(learned):
             self.best, self.best_epoch = self.learner.result(), epoch
         self.history.append(record)
         self.observer.say(record.line())
