@@ -136,6 +136,11 @@ class AppOptions:
     registry: Path | None = _option(
         None, _optional_path, "folder of trained versions (empty: apps/samed2d/model)"
     )
+    auto_train: int = _option(
+        0,
+        _not_negative_int,
+        "start the quick training by itself after so many newly labelled images; 0 for never",
+    )
     volume_seconds: int = _option(
         30, _positive_int, "time that samed2d_volume may take for one answer, in seconds"
     )

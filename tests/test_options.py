@@ -37,6 +37,7 @@ VALUES = {
     "cache_dir": ("/var/cache/my folder", Path("/var/cache/my folder")),
     "encode_ahead": ("off", "off"),
     "registry": ("/var/lib/my versions", Path("/var/lib/my versions")),
+    "auto_train": ("5", 5),
     "volume_seconds": ("120", 120),
 }
 """Option -> what a user writes, what it becomes."""
@@ -54,6 +55,7 @@ WRONG = {
     "max_voxels": ("0", "-5", "10^9"),
     "embedding_disk_mb": ("", "-1", "0.5", "-0", "none"),
     "encode_ahead": ("", "On", "true", "1"),
+    "auto_train": ("-1", "often"),
     "volume_seconds": ("0", "30s"),
 }
 

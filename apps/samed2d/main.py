@@ -22,7 +22,9 @@ from monailabel.tasks.activelearning.random import Random  # noqa: E402
 from lib.errors import OptionError, Samed2dError  # noqa: E402
 from lib.imaging.volume import ReadLimits  # noqa: E402
 from lib.options import AppOptions, parse_options  # noqa: E402
+from lib.server.auto_train import AutoTrain, follow_labels  # noqa: E402
 from lib.server.dispatch import run_infer  # noqa: E402
+from lib.server.drafts import Drafts  # noqa: E402
 from lib.server.host import (  # noqa: E402
     end_start,
     prepare_host,
@@ -32,6 +34,8 @@ from lib.server.host import (  # noqa: E402
 from lib.server.infer import Samed2dInferTask  # noqa: E402
 from lib.server.models import ModelSpec, NetworkChoice, choose_network, read_models  # noqa: E402
 from lib.server.served_model import MIB, ServedModel  # noqa: E402
+from lib.server.submit import NAME as SUBMIT  # noqa: E402
+from lib.server.submit import SubmitTask  # noqa: E402
 from lib.server.train_task import Samed2dTrainTask  # noqa: E402
 from lib.server.volume_infer import Samed2dVolumeTask  # noqa: E402
 from lib.server.volumes import VolumeStore  # noqa: E402
@@ -39,7 +43,7 @@ from lib.server.volumes import VolumeStore  # noqa: E402
 MODELS = Path(__file__).resolve().parent / "models"
 
 
-KINDS: dict[str, Callable[[ModelSpec, AppOptions, ServedModel, VolumeStore], InferTask]] = {
+KINDS: dict[str, Callable[[ModelSpec, AppOptions, ServedModel, VolumeStore, Drafts], InferTask]] = {
     "click": Samed2dInferTask,
     "volume": Samed2dVolumeTask,
 }
@@ -51,6 +55,8 @@ TRAINED_KIND = "click"
 
 class Samed2dApp(MONAILabelApp):
     """SAM-Med2D as MONAI Label serves it; the host finds it by its one direct base class."""
+
+    _auto_train: AutoTrain | None = None
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         try:
@@ -75,7 +81,7 @@ class Samed2dApp(MONAILabelApp):
         processes, those that train, load none.
         """
         limits = ReadLimits(max_voxels=self.options.max_voxels)
-        volumes = VolumeStore(self.options.volume_cache_mb * MIB, limits)
+        volumes, drafts = VolumeStore(self.options.volume_cache_mb * MIB, limits), Drafts()
         tasks: dict[str, InferTask] = {}
         networks: dict[NetworkChoice, ServedModel] = {}
         for spec in read_models(MODELS):
@@ -86,7 +92,9 @@ class Samed2dApp(MONAILabelApp):
             choice = choose_network(spec, self.options)
             if choice not in networks:
                 networks[choice] = ServedModel(choice, self.options)
-            tasks[spec.name] = KINDS[spec.kind](spec, self.options, networks[choice], volumes)
+            make = KINDS[spec.kind]
+            tasks[spec.name] = make(spec, self.options, networks[choice], volumes, drafts)
+        tasks[SUBMIT] = SubmitTask(self.options.labels, drafts, volumes)
         if running_server() is not None:
             for network in networks.values():
                 network.warm_up()
@@ -118,4 +126,14 @@ class Samed2dApp(MONAILabelApp):
 
     def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> Any:
         """Answer one request; see `lib.server.dispatch`."""
-        return run_infer(self._infers, request, datastore or self.datastore())
+        return run_infer(self._infers, request, datastore or self.datastore(), self.on_save_label)
+
+    def on_init_complete(self) -> None:
+        """The server is ready: what works in its background begins."""
+        super().on_init_complete()
+        self._auto_train = follow_labels(self.options, next(iter(self._trainers)))
+
+    def on_save_label(self, image_id: str, label_id: str) -> None:
+        """A final label was saved; the host calls it, and `infer`."""
+        if self._auto_train is not None:
+            self._auto_train.saved(image_id)

@@ -7,13 +7,13 @@ DICOM series and answers with a foreign image.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
-from lib.errors import NotFoundError
+from lib.errors import NotFoundError, RequestError
 from lib.server.requests import HOST_KEYS, ClickRequest
 from lib.server.start_label import saved_label
 
@@ -26,7 +26,10 @@ class Task(Protocol):
 
 
 def run_infer(
-    tasks: Mapping[str, Task], request: Mapping[str, Any], datastore: Datastore
+    tasks: Mapping[str, Task],
+    request: Mapping[str, Any],
+    datastore: Datastore,
+    on_saved: Callable[[str, str], object] = lambda image, label: None,
 ) -> dict[str, Any]:
     """Answer one request; replaces `MONAILabelApp.infer`.
 
@@ -35,6 +38,7 @@ def run_infer(
         request: ``model``, ``image`` (an id, or a path the host made itself of an upload), and
             the client's parameters, already checked.
         datastore: of images and labels.
+        on_saved: called with the ids of image and label after a final label was stored.
 
     Returns:
         What the host's endpoints expect: ``file`` (they send and remove it), ``label``, ``tag``
@@ -42,11 +46,20 @@ def run_infer(
 
     Raises:
         NotFoundError: no such model or image; and everything the task raises.
+        RequestError: an uploaded image for a task that saves.
     """
     task = find_task(tasks, str(request.get("model") or ""))
+    # The tasks of the host's own kinds do not have it.
+    saves = bool(getattr(task, "saves", False))
     image = str(request.get("image") or "")
     # Only an upload arrives as an absolute path: ids with a separator were refused before.
     uploaded = Path(image).is_absolute()
+    if uploaded and saves:
+        raise RequestError(
+            got=f"an uploaded image for {request['model']}",
+            allowed="an image of the datastore, where labels can be kept",
+            todo="add the image with PUT /datastore/image",
+        )
     path = image if uploaded else image_path(datastore, image)
     click = ClickRequest.parse({k: v for k, v in request.items() if k not in HOST_KEYS})
     start = {} if click.start == "none" or uploaded else saved_label(datastore, image)
@@ -54,9 +67,12 @@ def run_infer(
     result_file, facts = task({**start, **request, "image": path})
     answer = {"label": result_file, "tag": DefaultLabelTag.ORIGINAL, "file": result_file}
     try:
-        if click.save_label and not uploaded:
+        if (click.save_label or saves) and not uploaded:
+            tag = DefaultLabelTag.FINAL.value if saves else click.label_tag
             info = {"model": request["model"], "params": facts, "label_info": label_info(facts)}
-            answer["label"] = datastore.save_label(image, result_file, click.label_tag, info)
+            answer["label"] = datastore.save_label(image, result_file, tag, info)
+            if tag == DefaultLabelTag.FINAL.value:
+                on_saved(image, answer["label"])
     except BaseException:
         Path(result_file).unlink(missing_ok=True)
         raise

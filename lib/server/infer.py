@@ -8,7 +8,8 @@ any of them; all values of a call live on its stack. Shared are
 * `VolumeStore` (its lock is held while a file is read),
 * `ServedModel` (its lock is held while the network is loaded for the first time); a call takes the
   version that answers once and keeps it to the end, whatever is published meanwhile,
-* the worker of all versions, which does the arithmetic of all calls, the urgent first, and
+* the worker of all versions, which does the arithmetic of all calls, the urgent first,
+* `Drafts` (its lock is held while an answer is noted down), and
 * `EncodeAhead` (its lock is held for a look at its table).
 
 A call takes these locks one after the other in this order and never holds two of them.
@@ -18,8 +19,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,16 +28,17 @@ import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from numpy.typing import NDArray
 
-from lib.imaging.segmentation import write_label, write_nrrd_slices
 from lib.imaging.volume import Volume
 from lib.inference.ahead import views_of
 from lib.inference.segmenter import SegmentResult, SliceSegmenter
 from lib.inference.view import SliceView
 from lib.networks.architectures import find_architecture
 from lib.options import INTENSITIES, ZOOMS, AppOptions
+from lib.server.drafts import Drafts
+from lib.server.label_file import write_planes
 from lib.server.live_model import LiveModel
 from lib.server.models import ModelSpec
-from lib.server.requests import HOST_KEYS, ClickRequest
+from lib.server.requests import HOST_KEYS, OF_VIEWER, ClickRequest
 from lib.server.served_model import ServedModel
 from lib.server.slice_prompt import slice_prompt
 from lib.server.start_label import FILE_KEY, NAMES_KEY, StartLabel, start_label
@@ -81,13 +81,20 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         options: label names and intensity.
         model: the network, loaded by the first call.
         volumes: images that were read.
+        drafts: where answers are noted down until somebody saves them; None for nowhere.
     """
 
     def __init__(
-        self, spec: ModelSpec, options: AppOptions, model: ServedModel, volumes: VolumeStore
+        self,
+        spec: ModelSpec,
+        options: AppOptions,
+        model: ServedModel,
+        volumes: VolumeStore,
+        drafts: Drafts | None = None,
     ) -> None:
         self.name = spec.name
         self.model = model
+        self.drafts = drafts or Drafts()
         self.intensity = options.intensity
         self.zoom = options.zoom
         self.volumes = volumes
@@ -97,6 +104,7 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
             "device": [model.device.type],
             "intensity": _default_first(options.intensity, INTENSITIES),
             "zoom": _default_first(options.zoom, ZOOMS),
+            "as_label": [OF_VIEWER, *options.labels],
         }
         super().__init__(
             type=InferType.DEEPGROW,
@@ -161,11 +169,12 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         if start is not None and click.overlap == "keep":
             mask = start.keep_others(mask)
         path = write_answer(mask, volume, target.k, click.result_extension)
+        self._note(request, click, {target.k: mask}, live.model_version)
         clock.lap("write")
         ahead = self._encode_ahead(live, request, volume, target.k, click)
         latencies = {**clock.latencies(), **_rounded(vars(result.timings))}
         logger.info("%s, slice %d: %s", self.name, target.k, latencies)
-        label = click.label or UNNAMED
+        label = name_of(click)
         return str(path), {
             "label_names": {label: OBJECT_VALUE},
             "label": label,
@@ -176,6 +185,25 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
             "encode_ahead": ahead,
             **self._facts(live.segmenter, result),
         }
+
+    def _note(
+        self,
+        request: Mapping[str, Any],
+        click: ClickRequest,
+        masks: Mapping[int, NDArray[np.bool_]],
+        model_version: str,
+        whole: bool = False,
+    ) -> None:
+        """Remember an answer for the model ``submit``."""
+        clicks = len(click.foreground) + len(click.background) + (click.roi is not None)
+        self.drafts.draw(
+            str(request["image"]),
+            name_of(click),
+            masks,
+            clicks=clicks,
+            model_version=model_version,
+            whole=whole,
+        )
 
     def _encode_ahead(
         self,
@@ -241,6 +269,11 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         }
 
 
+def name_of(click: ClickRequest) -> str:
+    """The label of an answer: the viewer's, or the one chosen in the model's options."""
+    return click.label or click.as_label or UNNAMED
+
+
 def _default_first(default: str, allowed: tuple[str, ...]) -> list[str]:
     """The choices of an option as clients show them: the first one is taken."""
     return [default, *(name for name in allowed if name != default)]
@@ -258,29 +291,13 @@ def write_answer(mask: NDArray[np.bool_], volume: Volume, k: int, extension: str
 def write_masks(masks: Mapping[int, NDArray[np.bool_]], volume: Volume, extension: str) -> Path:
     """Write masks as a label map of the whole volume into a new temporary file.
 
-    The file holds the value 1 where a mask is set and 0 elsewhere, on the image's own grid. It is
-    compressed although OHIF asks for ``result_compress: false``: OHIF reads gzip, and a label
-    map of one slice shrinks a thousandfold.
+    The file holds the value 1 where a mask is set and 0 elsewhere, on the image's own grid.
 
     Args:
         masks: slice -> mask (H, W).
         volume: the image.
         extension: of the file, see `lib.server.requests.RESULT_EXTENSIONS`.
     """
-    handle, name = tempfile.mkstemp(prefix="samed2d-", suffix=extension)
-    os.close(handle)
-    path = Path(name)
-    try:
-        if extension == ".nrrd":
-            value = np.uint8(OBJECT_VALUE)
-            slices = {k: mask.astype(np.uint8) * value for k, mask in masks.items()}
-            write_nrrd_slices(path, slices, volume.shape, volume.affine)
-        else:
-            labels = np.zeros(volume.shape[::-1], dtype=np.uint8)
-            for k, mask in masks.items():
-                labels[k][mask] = OBJECT_VALUE
-            write_label(path, labels.transpose(2, 1, 0), volume.affine)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return path
+    value = np.uint8(OBJECT_VALUE)
+    planes = {k: mask.astype(np.uint8) * value for k, mask in masks.items()}
+    return write_planes(planes, volume, extension)

@@ -45,6 +45,8 @@ HOST_KEYS = ("model", "image", "description", "session", "start_label", "start_n
 """Keys of the host's own dict, and of `lib.server.start_label`; a client's are never used."""
 STARTS = ("none", "saved")
 OVERLAPS = ("replace", "keep")
+OF_VIEWER = "as in the viewer"
+"""Choice of ``as_label`` that leaves the name to the viewer."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class ClickRequest:
         slice: the slice to segment, or None for the slice of the last point.
         roi: a box of voxels around the object, or None.
         label: the name the annotator chose, or None.
+        as_label: the name for viewers that do not send one (OHIF), or None.
         intensity: how grey values become 8 bit, or None for the server's choice.
         multimask: let the network propose three masks and take the one it rates best.
         zoom: whether to look again at a small target, or None for the server's choice.
@@ -80,6 +83,7 @@ class ClickRequest:
     slice: int | None = None
     roi: Roi | None = None
     label: str | None = None
+    as_label: str | None = None
     intensity: str | None = None
     multimask: bool = True
     zoom: str | None = None
@@ -315,6 +319,12 @@ def _name(key: str, value: object) -> str | None:
     return _text(key, value).strip() or None
 
 
+def _chosen_name(key: str, value: object) -> str | None:
+    """A name of the list that ``config`` offers."""
+    name = _first(_text)(key, value).strip()
+    return None if name in ("", OF_VIEWER) else name
+
+
 def _first(parse: Callable[[str, object], str]) -> Callable[[str, object], str]:
     """A choice of ``config``: its list as it is (the first is chosen), or the one chosen."""
 
@@ -357,6 +367,7 @@ _PARSERS: dict[str, Callable[[str, object], Any]] = {
     "slice": _slice,
     "roi": _roi,
     "label": _name,
+    "as_label": _chosen_name,
     # How.
     "intensity": _first(_word_of(INTENSITIES)),
     "multimask": _flag,

@@ -22,7 +22,8 @@ from lib.inference.propagate import PropagateSettings, VolumeResult, propagate
 from lib.inference.volume_network import Step, VolumeNetwork, VolumeSlices
 from lib.inference.walk import Cancelled
 from lib.options import AppOptions
-from lib.server.infer import OBJECT_VALUE, UNNAMED, Samed2dInferTask, Stopwatch, write_masks
+from lib.server.drafts import Drafts
+from lib.server.infer import OBJECT_VALUE, Samed2dInferTask, Stopwatch, name_of, write_masks
 from lib.server.models import ModelSpec
 from lib.server.newest import NewestOnly
 from lib.server.requests import HOST_KEYS, ClickRequest
@@ -45,12 +46,18 @@ class Samed2dVolumeTask(Samed2dInferTask):
         options: label names, intensity and time budget.
         model: the network, loaded by the first call; may be that of other tasks too.
         volumes: images that were read.
+        drafts: where answers are noted down until somebody saves them; None for nowhere.
     """
 
     def __init__(
-        self, spec: ModelSpec, options: AppOptions, model: ServedModel, volumes: VolumeStore
+        self,
+        spec: ModelSpec,
+        options: AppOptions,
+        model: ServedModel,
+        volumes: VolumeStore,
+        drafts: Drafts | None = None,
     ) -> None:
-        super().__init__(spec, options, model, volumes)
+        super().__init__(spec, options, model, volumes, drafts)
         self._defaults = PropagateSettings(seconds=options.volume_seconds)
         del self._config["zoom"]  # a walk looks at whole slices
         self._config["time_budget"] = self._defaults.seconds
@@ -90,6 +97,7 @@ class Samed2dVolumeTask(Samed2dInferTask):
             clock.lap("segment")
         masks = {k: mask.unpack() for k, mask in result.masks.items()}
         path = write_masks(masks, volume, click.result_extension)
+        self._note(request, click, masks, network.segmenter.model_version, whole=True)
         clock.lap("write")
         latencies = {
             **clock.latencies(),
@@ -97,7 +105,7 @@ class Samed2dVolumeTask(Samed2dInferTask):
             "decode": round(result.spent.decode, 4),
         }
         logger.info("%s, slices %s: %s", self.name, _extent(result), latencies)
-        label = click.label or UNNAMED
+        label = name_of(click)
         return str(path), {
             "label_names": {label: OBJECT_VALUE},
             "label": label,

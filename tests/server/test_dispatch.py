@@ -109,3 +109,34 @@ def test_a_tag_that_is_a_path_saves_nothing(store, task, answer):
     with pytest.raises(RequestError, match="label_tag"):
         run_infer({"m": task}, request, store)
     assert not answer.exists()
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({"save_label": True, "label_tag": "final"}, [(OBLIQUE, OBLIQUE)]),
+        ({"save_label": True, "label_tag": "original"}, []),
+        ({}, []),
+    ],
+)
+def test_final_labels_are_told(store, task, sent, told):
+    saved = []
+    run_infer(
+        {"m": task}, {"model": "m", "image": OBLIQUE, **sent}, store, lambda *ids: saved.append(ids)
+    )
+    assert saved == told
+
+
+def test_a_task_that_saves_needs_no_word_of_the_client(store, task):
+    task.saves = True
+    saved = []
+    run_infer({"m": task}, {"model": "m", "image": OBLIQUE}, store, lambda *ids: saved.append(ids))
+    assert saved == [(OBLIQUE, OBLIQUE)]
+    assert store.get_label_info(OBLIQUE, "final")["model"] == "m"
+
+
+def test_a_task_that_saves_cannot_save_an_upload(store, task, tmp_path):
+    task.saves = True
+    with pytest.raises(RequestError, match="an uploaded image"):
+        run_infer({"m": task}, {"model": "m", "image": str(tmp_path / "up.nii.gz")}, store)
+    assert task.requests == []

@@ -120,6 +120,8 @@ def test_too_many_points():
         ({"roi": "1,2,3,4,5,6"}, PromptError),
         ({"roi": {"i": 1}}, PromptError),
         ({"label": 3}, RequestError),
+        ({"as_label": 3}, RequestError),
+        ({"as_label": [["liver"]]}, RequestError),
         ({"label": "x" * 1000}, RequestError),
         ({"label": "a\x00b"}, RequestError),
         ({"intensity": "sharp"}, RequestError),
@@ -224,3 +226,17 @@ def test_session_ids_that_are_no_uuid(session):
 
 def test_session_ids():
     check_session_id("8d3c0b66-aaaa-11ef-8000-0242ac120002")
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [
+        ("spleen", "spleen"),
+        (["as in the viewer", "liver"], None),
+        ("as in the viewer", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_label_for_viewers_that_send_none(sent, name):
+    assert ClickRequest.parse({"as_label": sent}).as_label == name
