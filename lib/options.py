@@ -169,7 +169,10 @@ def describe_options() -> list[tuple[str, str, str]]:
     """Rows (name, default as text, explanation) for ``--help`` and the README's table."""
     rows = []
     for f in fields(AppOptions):
-        default = ",".join(f.default) if isinstance(f.default, tuple) else str(f.default or "")
+        if isinstance(f.default, tuple):
+            default = ",".join(f.default)
+        else:
+            default = "" if f.default is None else str(f.default)
         rows.append((f.name, default, str(f.metadata["help"])))
     return rows
 
