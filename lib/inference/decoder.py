@@ -102,10 +102,30 @@ class PromptDecoder:
         Raises:
             PromptError: the prompt does not lie on the image.
         """
-        prompt.validate_for(embedding.height, embedding.width)
-        logits, iou = self._decode_masks([prompt], embedding, multimask=True)
-        rows = logits[0].cpu().numpy()
-        return [LowRes(rows[m : m + 1], float(iou[0, m])) for m in range(len(rows))]
+        logits, iou = self.candidate_rows(embedding, [prompt])
+        return [LowRes(logits[0, m : m + 1], float(iou[0, m])) for m in range(logits.shape[1])]
+
+    @torch.inference_mode()
+    def candidate_rows(
+        self, embedding: Embedding, prompts: Sequence[Prompt]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `candidates` for R prompts of one form, decoded together as R rows of one batch.
+
+        Args:
+            embedding: of the image.
+            prompts: in pixels of the image; all with as many points, with a box or none, with a
+                mask or none.
+
+        Returns:
+            Logits (R, M, 64, 64) and predicted IoU (R, M), M candidates of each prompt.
+
+        Raises:
+            PromptError: a prompt does not lie on the image.
+        """
+        for prompt in prompts:
+            prompt.validate_for(embedding.height, embedding.width)
+        logits, iou = self._decode_masks(prompts, embedding, multimask=True)
+        return logits.float().cpu().numpy(), iou.float().cpu().numpy()
 
     @torch.inference_mode()
     def enlarge(self, answer: LowRes, height: int, width: int) -> NDArray[np.float32]:

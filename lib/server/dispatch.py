@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.errors import NotFoundError, RequestError
+from lib.server.infer import UNCERTAINTY_FILE
 from lib.server.requests import HOST_KEYS, ClickRequest
 from lib.server.start_label import saved_label
 
@@ -42,7 +43,7 @@ def run_infer(
 
     Returns:
         What the host's endpoints expect: ``file`` (they send and remove it), ``label``, ``tag``
-        and ``params``.
+        and ``params``; and the path of a second file where the task made one.
 
     Raises:
         NotFoundError: no such model or image; and everything the task raises.
@@ -66,6 +67,10 @@ def run_infer(
     # A label sent along goes before a saved one.
     result_file, facts = task({**start, **request, "image": path})
     answer = {"label": result_file, "tag": DefaultLabelTag.ORIGINAL, "file": result_file}
+    files = [result_file]
+    if UNCERTAINTY_FILE in facts:
+        answer[UNCERTAINTY_FILE] = facts.pop(UNCERTAINTY_FILE)
+        files.append(answer[UNCERTAINTY_FILE])
     try:
         if (click.save_label or saves) and not uploaded:
             tag = DefaultLabelTag.FINAL.value if saves else click.label_tag
@@ -74,7 +79,8 @@ def run_infer(
             if tag == DefaultLabelTag.FINAL.value:
                 on_saved(image, answer["label"])
     except BaseException:
-        Path(result_file).unlink(missing_ok=True)
+        for file in files:
+            Path(file).unlink(missing_ok=True)
         raise
     return {**answer, "params": facts}
 

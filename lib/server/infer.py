@@ -21,6 +21,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,12 @@ from numpy.typing import NDArray
 from lib.imaging.volume import Volume
 from lib.inference.ahead import views_of
 from lib.inference.segmenter import SegmentResult, SliceSegmenter
+from lib.inference.uncertainty import ClickUncertainty, click_uncertainty
 from lib.inference.view import SliceView
+from lib.inference.worker import Priority
 from lib.networks.architectures import find_architecture
 from lib.options import INTENSITIES, ZOOMS, AppOptions
+from lib.prompts.prompt import Prompt
 from lib.server.drafts import Drafts
 from lib.server.label_file import write_planes
 from lib.server.live_model import LiveModel
@@ -46,6 +50,8 @@ from lib.server.volumes import VolumeStore
 
 OBJECT_VALUE = 1
 """The one value of an answer; both clients give it the label the annotator selected."""
+UNCERTAINTY_FILE = "uncertainty_file"
+"""Fact with the path of the map; `lib.server.dispatch` takes it out again."""
 UNNAMED = "object"
 """Name of that value where the client sent no label (OHIF never does)."""
 
@@ -105,6 +111,7 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
             "intensity": _default_first(options.intensity, INTENSITIES),
             "zoom": _default_first(options.zoom, ZOOMS),
             "as_label": [OF_VIEWER, *options.labels],
+            "uncertainty": [False, True],
         }
         super().__init__(
             type=InferType.DEEPGROW,
@@ -168,6 +175,8 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         mask = result.prediction.mask
         if start is not None and click.overlap == "keep":
             mask = start.keep_others(mask)
+        doubt = self._doubt(live.segmenter, view, prompt, result) if click.uncertainty else None
+        clock.lap("uncertainty")
         path = write_answer(mask, volume, target.k, click.result_extension)
         self._note(request, click, {target.k: mask}, live.model_version)
         clock.lap("write")
@@ -184,7 +193,24 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
             "warnings": list(volume.warnings),
             "encode_ahead": ahead,
             **self._facts(live.segmenter, result),
+            **({} if doubt is None else _doubt_facts(doubt, volume, target.k)),
         }
+
+    def _doubt(
+        self, segmenter: SliceSegmenter, view: SliceView, prompt: Prompt, result: SegmentResult
+    ) -> ClickUncertainty:
+        """How unsure the network is of its answer; one more batch of eight decodes."""
+        if len(prompt.points) > 1 and result.crop is None:
+            # As in a chain: what is asked now comes with the answer that was given before.
+            prompt = replace(prompt, mask=result.prediction.low_res)
+        # Always the same moves: the same click has the same answer.
+        rng = np.random.default_rng(0)
+        return segmenter.worker.run(
+            Priority.CLICK,
+            lambda: click_uncertainty(
+                segmenter.decoder, segmenter.embedder.embed(view).embedding, prompt, rng
+            ),
+        )
 
     def _note(
         self,
@@ -272,6 +298,15 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
 def name_of(click: ClickRequest) -> str:
     """The label of an answer: the viewer's, or the one chosen in the model's options."""
     return click.label or click.as_label or UNNAMED
+
+
+def _doubt_facts(doubt: ClickUncertainty, volume: Volume, k: int) -> dict[str, Any]:
+    """The number, and a file with the map of slice k: per cent of a bit, 0 to 100, as uint8."""
+    percent = np.rint(doubt.map * 100).astype(np.uint8)
+    return {
+        "uncertainty": round(doubt.value, 4),
+        UNCERTAINTY_FILE: str(write_planes({k: percent}, volume, ".nrrd")),
+    }
 
 
 def _default_first(default: str, allowed: tuple[str, ...]) -> list[str]:

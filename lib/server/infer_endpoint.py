@@ -13,6 +13,7 @@ The form, the answers and their formats are the host's.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -20,17 +21,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from fastapi import UploadFile
+from fastapi import Response, UploadFile
 from fastapi.background import BackgroundTasks
 from monailabel.datastore.utils.convert import nifti_to_dicom_seg
 from monailabel.endpoints.infer import send_response
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.sessions import Sessions
+from requests_toolbelt import MultipartEncoder
 
 from lib.errors import NotFoundError, PromptError, RequestError
 from lib.server.datastore import PacsDatastore
 from lib.server.dispatch import Task, find_task, image_path, label_info
+from lib.server.infer import UNCERTAINTY_FILE
 from lib.server.requests import check_image_id, check_session_id, decode_params
 from lib.server.start_label import FILE_KEY
 
@@ -70,7 +73,8 @@ def run_inference(
         params: JSON object, see `ClickRequest`.
         file: an image sent along.
         label: a label map to start from, see `lib.server.start_label`.
-        output: "image" (the file), "json" (the facts), "dicom_seg", or both in one form.
+        output: "image" (the file), "json" (the facts), "dicom_seg", or a form with file and facts,
+            and with the uncertainty map where it was asked for.
 
     Raises:
         Samed2dError: whatever is wrong with the request, the image or the network.
@@ -80,6 +84,7 @@ def run_inference(
     checked = decode_params(params or "", model, image)
     if output == "dicom_seg":
         _check_dicom_seg(app, image, stored=not session_id and not file)
+        checked.pop("uncertainty", None)  # there is no place for it
     uploaded: list[Path] = []
     try:
         if session_id:
@@ -99,7 +104,36 @@ def run_inference(
             path.unlink(missing_ok=True)
     if output == "dicom_seg":
         _add_dicom_seg(app, image, result, checked, background_tasks)
-    return send_response(app.datastore(), result, output, background_tasks)
+    return _respond(app, result, output, background_tasks)
+
+
+def _respond(
+    app: App, result: dict[str, Any], output: str | None, background_tasks: BackgroundTasks
+) -> object:
+    """The host's answer; where it is a form and there is an uncertainty map, with that as well."""
+    response = send_response(app.datastore(), result, output, background_tasks)
+    if UNCERTAINTY_FILE not in result:
+        return response
+    path = Path(result[UNCERTAINTY_FILE])
+    try:
+        if output in ("image", "json", "dicom_seg"):
+            return response
+        return _form(result, path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _form(result: dict[str, Any], uncertainty: Path) -> Response:
+    """The host's form of ``params`` and ``image`` with a third field ``uncertainty``."""
+    image = Path(result["file"])
+    form = MultipartEncoder(
+        fields={
+            "params": (None, json.dumps(result["params"]), "application/json"),
+            "image": (image.name, image.read_bytes(), "application/octet-stream"),
+            "uncertainty": (uncertainty.name, uncertainty.read_bytes(), "application/octet-stream"),
+        }
+    )
+    return Response(content=form.to_string(), media_type=form.content_type)
 
 
 def _check_image(image: str) -> None:

@@ -63,6 +63,7 @@ class ClickRequest:
         intensity: how grey values become 8 bit, or None for the server's choice.
         multimask: let the network propose three masks and take the one it rates best.
         zoom: whether to look again at a small target, or None for the server's choice.
+        uncertainty: also answer how unsure the network is, pixel by pixel and as one number.
         start: "saved" to begin with the label that was saved for the image, see
             `lib.server.start_label`.
         overlap: "keep" to leave out pixels that other labels of that label map have.
@@ -87,6 +88,7 @@ class ClickRequest:
     intensity: str | None = None
     multimask: bool = True
     zoom: str | None = None
+    uncertainty: bool = False
     start: str = "none"
     overlap: str = "replace"
     result_extension: str = ".nrrd"
@@ -334,6 +336,11 @@ def _first(parse: Callable[[str, object], str]) -> Callable[[str, object], str]:
     return parse_first
 
 
+def _first_flag(key: str, value: object) -> bool:
+    """A boolean, or the first one of a list of them."""
+    return _flag(key, value[0] if isinstance(value, list) and value else value)
+
+
 def _word_of(allowed: tuple[str, ...]) -> Callable[[str, object], str]:
     def parse(key: str, value: object) -> str:
         if not isinstance(value, str) or value not in allowed:
@@ -372,6 +379,7 @@ _PARSERS: dict[str, Callable[[str, object], Any]] = {
     "intensity": _first(_word_of(INTENSITIES)),
     "multimask": _flag,
     "zoom": _first(_word_of(ZOOMS)),
+    "uncertainty": _first_flag,
     # From what, and beside what.
     "start": _first(_word_of(STARTS)),
     "overlap": _first(_word_of(OVERLAPS)),

@@ -59,7 +59,8 @@ class Samed2dVolumeTask(Samed2dInferTask):
     ) -> None:
         super().__init__(spec, options, model, volumes, drafts)
         self._defaults = PropagateSettings(seconds=options.volume_seconds)
-        del self._config["zoom"]  # a walk looks at whole slices
+        for key in ("zoom", "uncertainty"):  # a walk looks at whole slices, and rates each itself
+            del self._config[key]
         self._config["time_budget"] = self._defaults.seconds
         self._config["threshold"] = self._defaults.threshold
         self._steps: ByteBoundedCache[Step] = ByteBoundedCache(STEP_CACHE_BYTES)

@@ -9,7 +9,8 @@ import SimpleITK
 from lib.errors import PromptError, RequestError
 from lib.imaging.volume import ReadLimits
 from lib.options import INTENSITIES, AppOptions
-from lib.server import infer
+from lib.server import infer, label_file
+from lib.server.drafts import Drafts
 from lib.server.infer import Samed2dInferTask
 from lib.server.models import ModelSpec, NetworkChoice
 from lib.server.requests import ClickRequest
@@ -142,7 +143,50 @@ def test_a_failed_write_leaves_no_file(ask, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(infer, "write_nrrd_slices", full)
+    monkeypatch.setattr(label_file, "write_nrrd_slices", full)
     with pytest.raises(OSError, match="No space"):
         ask(foreground=[[20, 17, 5]])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_uncertainty_is_a_number_and_a_map_on_the_clicked_slice(ask, small_study):
+    path, facts = ask(foreground=[[20, 17, 5]], uncertainty=True)
+    assert 0 <= facts["uncertainty"] <= 1
+    answer = SimpleITK.ReadImage(facts["uncertainty_file"])
+    image = SimpleITK.ReadImage(str(small_study / f"{OBLIQUE}.nii.gz"))
+    assert answer.GetSize() == image.GetSize()
+    values = label_array(answer)
+    assert 0 < values.max() <= 100
+    assert np.flatnonzero(values.any(axis=(0, 1))).tolist() == [5]
+    again = ask(foreground=[[20, 17, 5]], uncertainty=True)[1]
+    assert again["uncertainty"] == facts["uncertainty"]
+
+
+def test_uncertainty_is_computed_only_where_it_was_asked_for(ask):
+    _, facts = ask(foreground=[[20, 17, 5]])
+    assert "uncertainty" not in facts and "uncertainty_file" not in facts
+
+
+def test_corrections_and_boxes_have_an_uncertainty_as_well(ask):
+    _, facts = ask(
+        foreground=[[20, 17, 5], [22, 18, 5]],
+        background=[[2, 2, 5]],
+        roi=[5, 30, 5, 25, 5, 5],
+        uncertainty=True,
+    )
+    assert 0 <= facts["uncertainty"] <= 1
+
+
+def test_an_answer_is_noted_down_for_submit(ask, task, small_study, monkeypatch):
+    monkeypatch.setattr(task, "drafts", Drafts())
+    path, _ = ask(foreground=[[20, 17, 5]], as_label="spleen")
+    mask = label_array(SimpleITK.ReadImage(str(path)))[:, :, 5].T
+    draft = task.drafts.of(str(small_study / f"{OBLIQUE}.nii.gz"))
+    np.testing.assert_array_equal(draft.masks["spleen"][5].unpack(), mask)
+    assert draft.model_version == task.model.version
+
+
+def test_the_label_of_the_viewer_goes_before_the_chosen_one(ask):
+    _, facts = ask(foreground=[[20, 17, 5]], label="liver", as_label="spleen")
+    assert facts["label"] == "liver"
+    assert ask(foreground=[[20, 17, 5]], as_label="spleen")[1]["label"] == "spleen"
