@@ -88,6 +88,12 @@ class CheckpointError(Samed2dError):
     status = 500
 
 
+class RefusedError(Samed2dError):
+    """Another service answers, but does not take what it was sent."""
+
+    status = 502
+
+
 class UnavailableError(Samed2dError):
     """Something the server needs (a download, another service) cannot be reached now."""
 

@@ -27,6 +27,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "int8")
 INTENSITIES = ("auto", "soft_tissue", "lung", "bone", "brain", "percentile", "minmax")
 SWITCH = ("on", "off")
 ZOOMS = ("auto", "on", "off")
+STRATEGIES = ("hybrid", "uncertainty", "diversity", "sequential", "random")
 
 
 def _labels(text: str) -> tuple[str, ...]:
@@ -136,6 +137,32 @@ class AppOptions:
     registry: Path | None = _option(
         None, _optional_path, "folder of trained versions (empty: apps/samed2d/model)"
     )
+    journal: Path | None = _option(
+        None,
+        _optional_path,
+        "folder where saved labels are kept until the PACS has them "
+        "(empty: ~/.local/share/samed2d/journal)",
+    )
+    strategy: str = _option(
+        "hybrid",
+        _word_of(STRATEGIES),
+        "how the next case to label is chosen: hybrid, uncertainty, diversity, sequential or "
+        "random; clients that ask for random, as OHIF always does, get this one",
+    )
+    lease_minutes: int = _option(
+        30,
+        _not_negative_int,
+        "so long a case is kept for the person it was given to, in minutes; 0 keeps none",
+    )
+    score_budget: int = _option(
+        30,
+        _not_negative_int,
+        "images that are scored in the background to choose the next case, a minute at most; "
+        "0 for never",
+    )
+    scored_slices: int = _option(
+        5, _positive_int, "slices of each image that are scored, evenly spread"
+    )
     auto_train: int = _option(
         0,
         _not_negative_int,
@@ -158,6 +185,20 @@ def default_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
     environment = os.environ if environment is None else environment
     home = Path(environment.get("XDG_CACHE_HOME", ""))
     return (home if home.is_absolute() else Path("~/.cache").expanduser()) / "samed2d"
+
+
+def default_journal(environment: Mapping[str, str] | None = None) -> Path:
+    """Where saved labels lie unless option ``journal`` says so: ``~/.local/share/samed2d/journal``.
+
+    ``XDG_DATA_HOME`` takes the place of ``~/.local/share`` where it holds an absolute path.
+
+    Args:
+        environment: variables to look in; ``os.environ`` where None.
+    """
+    environment = os.environ if environment is None else environment
+    home = Path(environment.get("XDG_DATA_HOME", ""))
+    home = home if home.is_absolute() else Path("~/.local/share").expanduser()
+    return home / "samed2d" / "journal"
 
 
 def known_options() -> tuple[str, ...]:

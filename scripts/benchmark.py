@@ -4,6 +4,7 @@
   encoder  every backend of the image encoder against the original arithmetic, in one process
   click    requests over HTTP, as viewers send them, to a server that is started for it
   volume   one click that samed2d_volume carries through a volume, over HTTP
+  next     the next case to label among a thousand, over HTTP, and the scoring behind it
   train    a batch of training against the original's, each in a process of its own
 
 Examples:
@@ -12,6 +13,7 @@ Examples:
   benchmark.py click --architecture samed2d_t --shape 512,512,300 --json click.json
   benchmark.py click --server http://host:8000 --image 1.2.840.1 --shape 512,512,90
   benchmark.py volume --image ct.nii.gz --point 160,230,40
+  benchmark.py next --architecture samed2d_t --cases 1000 --json next.json
   benchmark.py train --architecture samed2d_b --upstream ~/SAM-Med2D --json train.json
 
 Compare numbers of one run with each other, not those of two: let the machine do nothing else.
@@ -32,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.errors import Samed2dError
 from lib.networks import ARCHITECTURES
-from scripts._benchmark import click, encoder, tables, train, volume
+from scripts._benchmark import click, encoder, next_sample, tables, train, volume
 from scripts._benchmark.errors import BenchmarkError
 from scripts._benchmark.machine import describe_machine, limit_threads, wanted_threads
 from scripts._benchmark.network import NetworkSource
@@ -89,6 +91,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         ("encoder", add_encoder),
         ("click", add_click),
         ("volume", add_volume),
+        ("next", add_next),
         ("train", add_train),
     ):
         about = next(line for line in str(__doc__).splitlines() if line.startswith(f"  {name} "))
@@ -177,6 +180,18 @@ def add_volume(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--point", type=three_numbers, help="i,j,k of the click; needed with FILE")
 
 
+def add_next(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="samed2d_t")
+    parser.add_argument("--cases", type=positive, default=1000, help="default: %(default)s")
+    parser.add_argument(
+        "--scored", type=positive, default=40, help="of them scored by the server itself, to see "
+        "how fast it is; the others get made-up scores (default: %(default)s)"
+    )  # fmt: skip
+    parser.add_argument(
+        "--requests", type=positive, default=100, help="for each strategy (default: %(default)s)"
+    )
+
+
 def check_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.checkpoint is not None and options.architecture is None:
         parser.error("--checkpoint needs --architecture: the network it was made for")
@@ -251,6 +266,18 @@ def run_volume(options: argparse.Namespace, folder: Path) -> tuple[Any, list[str
     return report, tables.volume_lines(report)
 
 
+def run_next(options: argparse.Namespace, folder: Path) -> tuple[Any, list[str]]:
+    plan = next_sample.NextPlan(
+        source=NetworkSource.find(options.architecture, options.checkpoint, options.seed),
+        cases=options.cases,
+        scored=min(options.scored, options.cases),
+        requests=options.requests,
+        seed=options.seed,
+    )
+    report = next_sample.run(plan, folder, say)
+    return report, tables.next_lines(report)
+
+
 def run_train(options: argparse.Namespace, folder: Path) -> tuple[Any, list[str]]:
     same_cores(options)
     plan = train.TrainPlan(
@@ -266,7 +293,13 @@ def run_train(options: argparse.Namespace, folder: Path) -> tuple[Any, list[str]
     return report, tables.train_lines(report)
 
 
-RUNS = {"encoder": run_encoder, "click": run_click, "volume": run_volume, "train": run_train}
+RUNS = {
+    "encoder": run_encoder,
+    "click": run_click,
+    "volume": run_volume,
+    "next": run_next,
+    "train": run_train,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -19,6 +19,7 @@ STATUSES = {
     "ImageError": 415,
     "TrainingError": 500,
     "CheckpointError": 500,
+    "RefusedError": 502,
     "UnavailableError": 503,
 }
 

@@ -16,6 +16,7 @@ from lib.options import (
     INTENSITIES,
     AppOptions,
     default_cache_dir,
+    default_journal,
     describe_options,
     known_options,
     parse_options,
@@ -37,6 +38,11 @@ VALUES = {
     "cache_dir": ("/var/cache/my folder", Path("/var/cache/my folder")),
     "encode_ahead": ("off", "off"),
     "registry": ("/var/lib/my versions", Path("/var/lib/my versions")),
+    "journal": ("/var/lib/my labels", Path("/var/lib/my labels")),
+    "strategy": ("sequential", "sequential"),
+    "lease_minutes": ("0", 0),
+    "score_budget": ("120", 120),
+    "scored_slices": ("3", 3),
     "auto_train": ("5", 5),
     "volume_seconds": ("120", 120),
 }
@@ -55,9 +61,16 @@ WRONG = {
     "max_voxels": ("0", "-5", "10^9"),
     "embedding_disk_mb": ("", "-1", "0.5", "-0", "none"),
     "encode_ahead": ("", "On", "true", "1"),
+    "strategy": ("", "Random", "best"),
+    "lease_minutes": ("-1", "0.5", "30m"),
+    "score_budget": ("-1", "1.5", "all"),
+    "scored_slices": ("0", "-1", "all"),
     "auto_train": ("-1", "often"),
     "volume_seconds": ("0", "30s"),
 }
+
+
+MAY_BE_ZERO = ("embedding_disk_mb", "auto_train", "lease_minutes")
 
 
 def test_defaults() -> None:
@@ -156,6 +169,15 @@ def test_the_cache_lies_in_the_home_folder_unless_xdg_says_otherwise(
     assert default_cache_dir() == Path("/elsewhere/samed2d")
 
 
+def test_saved_labels_are_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert default_journal({}) == Path("/home/me/.local/share/samed2d/journal")
+    assert default_journal({"XDG_DATA_HOME": "/data"}) == Path("/data/samed2d/journal")
+    assert default_journal({"XDG_DATA_HOME": "x"}) == default_journal({})
+    monkeypatch.setenv("XDG_DATA_HOME", "/elsewhere")
+    assert default_journal() == Path("/elsewhere/samed2d/journal")
+
+
 def test_options_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         AppOptions().device = "cpu"  # type: ignore[misc]
@@ -184,10 +206,10 @@ def test_any_label_names_survive(names: list[str]) -> None:
 @given(st.text())
 def test_any_text_is_a_value_or_an_option_error(text: str) -> None:
     for name in known_options():
-        if name in ("checkpoint", "cache_dir", "registry"):
+        if name in ("checkpoint", "cache_dir", "registry", "journal"):
             continue  # every text is a path; whether it exists is asked when it is used
         try:
             value = getattr(parse_options({name: text}, {}), name)
         except OptionError:
             continue
-        assert value or (name, value) == ("embedding_disk_mb", 0)
+        assert value or (value == 0 and name in MAY_BE_ZERO)

@@ -1,7 +1,7 @@
 """The MONAI Label app ``samed2d``: wiring only, everything else lives in ``lib``."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,25 @@ from monailabel.interfaces.datastore import Datastore  # noqa: E402
 from monailabel.interfaces.tasks.infer_v2 import InferTask  # noqa: E402
 from monailabel.interfaces.tasks.strategy import Strategy  # noqa: E402
 from monailabel.interfaces.tasks.train import TrainTask  # noqa: E402
-from monailabel.tasks.activelearning.random import Random  # noqa: E402
 
 from lib.errors import OptionError, Samed2dError  # noqa: E402
 from lib.imaging.volume import ReadLimits  # noqa: E402
-from lib.options import AppOptions, parse_options  # noqa: E402
+from lib.options import parse_options  # noqa: E402
 from lib.server.auto_train import AutoTrain, follow_labels  # noqa: E402
+from lib.server.batch import PreAnnotateTask  # noqa: E402
+from lib.server.datastore import configured  # noqa: E402
 from lib.server.dispatch import run_infer  # noqa: E402
 from lib.server.drafts import Drafts  # noqa: E402
 from lib.server.host import (  # noqa: E402
     end_start,
     prepare_host,
     running_server,
+    sentence_last,
     without_host_options,
 )
 from lib.server.infer import Samed2dInferTask  # noqa: E402
-from lib.server.models import ModelSpec, NetworkChoice, choose_network, read_models  # noqa: E402
+from lib.server.models import NetworkChoice, choose_network, read_models  # noqa: E402
+from lib.server.next_sample import NextSamples  # noqa: E402
 from lib.server.served_model import MIB, ServedModel  # noqa: E402
 from lib.server.submit import NAME as SUBMIT  # noqa: E402
 from lib.server.submit import SubmitTask  # noqa: E402
@@ -42,11 +45,7 @@ from lib.server.volumes import VolumeStore  # noqa: E402
 
 MODELS = Path(__file__).resolve().parent / "models"
 
-
-KINDS: dict[str, Callable[[ModelSpec, AppOptions, ServedModel, VolumeStore, Drafts], InferTask]] = {
-    "click": Samed2dInferTask,
-    "volume": Samed2dVolumeTask,
-}
+KINDS: dict[str, type[Samed2dInferTask]] = {"click": Samed2dInferTask, "volume": Samed2dVolumeTask}
 """How to make the task of a model, by the ``kind`` in its file."""
 
 TRAINED_KIND = "click"
@@ -57,6 +56,7 @@ class Samed2dApp(MONAILabelApp):
     """SAM-Med2D as MONAI Label serves it; the host finds it by its one direct base class."""
 
     _auto_train: AutoTrain | None = None
+    _next_samples: NextSamples | None = None
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         try:
@@ -73,6 +73,10 @@ class Samed2dApp(MONAILabelApp):
             )
         except Samed2dError as error:
             end_start(error)
+
+    def init_datastore(self) -> Datastore:
+        """The host's; labels that wait for a PACS are delivered from now on."""
+        return configured(super().init_datastore(), self.options, running_server() is not None)
 
     def init_infers(self) -> dict[str, InferTask]:
         """One task for each file in ``models/``; those with the same network share it.
@@ -94,6 +98,8 @@ class Samed2dApp(MONAILabelApp):
                 networks[choice] = ServedModel(choice, self.options)
             make = KINDS[spec.kind]
             tasks[spec.name] = make(spec, self.options, networks[choice], volumes, drafts)
+            if spec.kind == TRAINED_KIND:
+                self._click_task = tasks[spec.name]
         tasks[SUBMIT] = SubmitTask(self.options.labels, drafts, volumes)
         if running_server() is not None:
             for network in networks.values():
@@ -109,20 +115,20 @@ class Samed2dApp(MONAILabelApp):
         }
 
     def train(self, request: Mapping[str, Any]) -> Any:
-        """Train in this process, which in a server is one of its own.
-
-        What went wrong is the last line of its log, which clients show.
-        """
-        try:
+        """Train in this process, which in a server is one of its own."""
+        with sentence_last():
             return super().train(dict(request))
-        except Samed2dError as error:
-            if running_server() is not None:
-                raise
-            raise SystemExit(error.message) from None
+
+    def init_batch_infer(self) -> PreAnnotateTask:
+        """What ``POST /batch/infer/{model}`` does, whatever model it names."""
+        return PreAnnotateTask(self._click_task, ReadLimits(max_voxels=self.options.max_voxels))
 
     def init_strategies(self) -> dict[str, Strategy]:
         """What to label next; OHIF always asks for "random"."""
-        return {"random": Random()}
+        task = self._click_task
+        args = (self.options, task, task.model, self.datastore, self.studies)
+        self._next_samples = NextSamples(*args)
+        return self._next_samples.strategies()
 
     def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> Any:
         """Answer one request; see `lib.server.dispatch`."""
@@ -131,9 +137,13 @@ class Samed2dApp(MONAILabelApp):
     def on_init_complete(self) -> None:
         """The server is ready: what works in its background begins."""
         super().on_init_complete()
+        if self._next_samples is not None:
+            self._next_samples.start()
         self._auto_train = follow_labels(self.options, next(iter(self._trainers)))
 
     def on_save_label(self, image_id: str, label_id: str) -> None:
         """A final label was saved; the host calls it, and `infer`."""
+        if self._next_samples is not None:
+            self._next_samples.saved(image_id)
         if self._auto_train is not None:
             self._auto_train.saved(image_id)

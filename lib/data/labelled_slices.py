@@ -111,6 +111,8 @@ def slices_of(
         Copies, so that the volume itself need not stay in memory.
     """
     values = _as_values(volume, labels)
+    if not isinstance(values, str) and not (values.any() or reviewed):
+        values = EMPTY
     if isinstance(values, str):
         return LabelledSlices((), (Skipped(image, None, "", values),))
     labelled = np.flatnonzero(values.any(axis=(0, 1))).tolist()
@@ -135,7 +137,7 @@ def _as_values(volume: Volume, labels: NDArray[np.generic]) -> _Labels | str:
     values = labels.astype(np.uint16, copy=False).reshape(volume.shape)
     if labels.dtype.kind == "f" and not np.array_equal(values, labels.reshape(volume.shape)):
         return NO_NUMBERS
-    return values if values.any() else EMPTY
+    return values
 
 
 def _slice_of(

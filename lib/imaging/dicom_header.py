@@ -36,11 +36,13 @@ class Plane:
     Attributes:
         path: the file.
         frame: number of the frame in the file, from 0.
+        frames: number of frames in the file.
         rows: image height in pixels.
         columns: image width in pixels.
         samples: 1 grey (or palette), 3 colour.
         series_uid: SeriesInstanceUID.
         sop_uid: SOPInstanceUID.
+        sop_class: SOPClassUID; empty where absent.
         instance: InstanceNumber (0 where absent).
         localizer: whether ImageType calls it a localizer.
         orientation: direction cosines in LPS, six numbers: of a row, then of a column.
@@ -58,11 +60,13 @@ class Plane:
 
     path: Path
     frame: int
+    frames: int
     rows: int
     columns: int
     samples: int
     series_uid: str
     sop_uid: str
+    sop_class: str
     instance: int
     localizer: bool
     orientation: tuple[float, ...] | None
@@ -174,11 +178,13 @@ def _planes_of(dataset: Dataset, path: Path, limits: ReadLimits) -> Iterator[Pla
         yield Plane(
             path=path,
             frame=frame,
+            frames=n_frames,
             rows=rows,
             columns=columns,
             samples=_integer(dataset, "SamplesPerPixel") or 1,
             series_uid=str(dataset.get("SeriesInstanceUID", "") or "unknown"),
             sop_uid=str(dataset.get("SOPInstanceUID", "") or path.name),
+            sop_class=str(dataset.get("SOPClassUID", "") or ""),
             instance=_integer(dataset, "InstanceNumber") or 0,
             localizer="LOCALIZER" in str(dataset.get("ImageType", "")).upper(),
             orientation=_numbers(

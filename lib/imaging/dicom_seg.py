@@ -18,11 +18,12 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
 from lib.errors import ImageError
-from lib.imaging.affine import Affine
+from lib.imaging.affine import LPS_TO_RAS, Affine, world_to_voxel
 from lib.imaging.dicom_header import is_dicomdir
 from lib.imaging.dicom_seg_stack import Frame, Labels, Vector, stack_frames
 from lib.imaging.grid import ReadLimits, reading
 from lib.imaging.label_grid import nearest_on_grid
+from lib.imaging.seg_facts import MANUFACTURER
 
 _HEADER = ["NumberOfFrames", "Rows", "Columns", "SOPClassUID", "SegmentationType"]
 
@@ -35,11 +36,15 @@ class SegLabels:
         labels: (I, J, K) uint16 on the image's grid; the value is the SegmentNumber.
         names: value -> SegmentLabel, of all segments that have one, also of empty ones.
         warnings: sentences about what was decided while reading.
+        reviewed: slices k that were looked at and in which nothing was found: those for which a
+            SEG of our own writer has a frame without a voxel. Of other writers none, because many
+            write a frame for every slice.
     """
 
     labels: Labels
     names: Mapping[int, str]
     warnings: tuple[str, ...] = ()
+    reviewed: frozenset[int] = frozenset()
 
 
 def read_seg(
@@ -69,8 +74,12 @@ def read_seg(
         frames = list(_frames(dataset))
         if not frames:
             return SegLabels(np.zeros(shape, np.uint16), names)
-        stack = stack_frames(frames, _masks(dataset, len(frames)), grid, limits, path.name)
+        masks = _masks(dataset, len(frames))
+        stack = stack_frames(frames, masks, grid, limits, path.name)
         labels = nearest_on_grid(stack.labels, stack.affine, grid, shape)
+        reviewed = frozenset[int]()
+        if dataset.get("Manufacturer") == MANUFACTURER:
+            reviewed = _empty_slices(frames, masks, grid, labels)
     if stack.labels.any() and not labels.any():
         raise ImageError(
             got=f"{path.name}, whose segments all lie beside the image",
@@ -78,7 +87,7 @@ def read_seg(
             todo="segment the image again, or delete the segmentation",
         )
     overlap = f"segments overlap in {stack.overlap} voxels, which the later one has now"
-    return SegLabels(labels, names, (overlap,) if stack.overlap else ())
+    return SegLabels(labels, names, (overlap,) if stack.overlap else (), reviewed)
 
 
 def merge_segs(parts: Sequence[SegLabels]) -> SegLabels:
@@ -108,7 +117,9 @@ def merge_segs(parts: Sequence[SegLabels]) -> SegLabels:
         labels[taken] = part.labels[taken] + np.uint16(first)
         names |= {first + value: name for value, name in part.names.items()}
         first = last
-    return SegLabels(labels, names, tuple(text for part in parts for text in part.warnings))
+    warnings = tuple(text for part in parts for text in part.warnings)
+    reviewed = frozenset[int]().union(*(part.reviewed for part in parts))
+    return SegLabels(labels, names, warnings, _without_voxels(reviewed, labels))
 
 
 def _check_header(path: Path, limits: ReadLimits) -> None:
@@ -163,6 +174,28 @@ def _frames(dataset: Dataset) -> Iterator[Frame]:
             spacing=(columns, rows),
             distance=None if distance is None else abs(float(distance)),
         )
+
+
+def _empty_slices(
+    frames: Sequence[Frame], masks: npt.NDArray[np.bool_], grid: Affine, labels: Labels
+) -> frozenset[int]:
+    """Slices k of the image on which a frame lies, and no voxel."""
+    rows, columns = masks.shape[1:]
+    found = set()
+    for frame, mask in zip(frames, masks, strict=True):
+        if mask.any():
+            continue
+        far = frame.along_row * frame.spacing[0] * (columns - 1)
+        far = far + frame.along_column * frame.spacing[1] * (rows - 1)
+        ends = np.array([frame.position, frame.position + far])
+        first, last = np.rint(world_to_voxel(LPS_TO_RAS @ grid, ends)[:, 2])
+        if first == last and 0 <= first < labels.shape[2]:
+            found.add(int(first))
+    return _without_voxels(frozenset(found), labels)
+
+
+def _without_voxels(slices: frozenset[int], labels: Labels) -> frozenset[int]:
+    return frozenset(k for k in slices if not labels[:, :, k].any())
 
 
 def _unit(numbers: Sequence[float]) -> Vector:

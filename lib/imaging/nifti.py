@@ -50,6 +50,19 @@ def read_nifti(path: Path, limits: ReadLimits) -> Volume:
     return Volume(array, affine, warnings=warnings)
 
 
+def read_nifti_grid(path: Path, limits: ReadLimits) -> tuple[Affine, tuple[int, int, int]]:
+    """Affine (4, 4) RAS mm and shape (I, J, K) of a NIfTI image, from its header alone.
+
+    Raises:
+        ImageError: not NIfTI, a time series, or beyond the limits.
+    """
+    with reading(path, "NIfTI"), _open(path) as file:
+        image = _kind(file).from_stream(file)
+        shape = spatial_shape(image.shape, path.name)
+        limits.check(shape, path.name)
+        return check_affine(_affine_as_itk(image.header), path.name), shape
+
+
 def write_nifti(path: Path, array: Array, affine: Affine) -> None:
     """Write (I, J, K) as .nii or .nii.gz with its RAS affine in sform and qform."""
     image = _nib.Nifti1Image(array, affine)

@@ -68,29 +68,38 @@ class SliceEmbedder:
         """Whether a view was encoded before. Cheaper than `find`; from any thread."""
         return any(self.store.contains(self._key(name, view)) for name in self._names())
 
-    def find(self, view: SliceView) -> Embedded | None:
-        """The embedding of a view that was encoded before. Cheap; from any thread."""
+    def find(self, view: SliceView, remember: bool = True) -> Embedded | None:
+        """The embedding of a view that was encoded before. Cheap; from any thread.
+
+        Args:
+            view: the image.
+            remember: see `EmbeddingStore.put`.
+        """
         for name in self._names():
             key = self._key(name, view)
-            embedding = self.store.get(key, self.model.pixel_mean.device)
+            embedding = self.store.get(key, self.model.pixel_mean.device, remember)
             if embedding is not None:
                 return Embedded(embedding, key, name, cached=True)
         return None
 
-    def embed(self, view: SliceView) -> Embedded:
+    def embed(self, view: SliceView, remember: bool = True) -> Embedded:
         """The embedding of a view. Dear for one never seen; to be called on the worker.
+
+        Args:
+            view: the image.
+            remember: see `EmbeddingStore.put`.
 
         Raises:
             ImageError: pixels that are no image.
         """
-        found = self.find(view)
+        found = self.find(view, remember)
         if found is not None:
             return found
         encoder = self.encoder
         tensor = encoder.encode(prepare_image(self.model, view.image8()))
         embedding = Embedding(tensor, view.height, view.width)
         key = self._key(encoder.backend_name, view)
-        self.store.put(key, embedding)
+        self.store.put(key, embedding, remember)
         return Embedded(embedding, key, encoder.backend_name, cached=False)
 
     def _names(self) -> tuple[str, ...]:

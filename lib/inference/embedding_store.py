@@ -59,12 +59,15 @@ class EmbeddingStore:
             return True
         return self._files is not None and self._files.contains(key)
 
-    def get(self, key: str, device: torch.device | None = None) -> Embedding | None:
+    def get(
+        self, key: str, device: torch.device | None = None, remember: bool = True
+    ) -> Embedding | None:
         """The embedding of a key, or None; one from the disk is in memory afterwards.
 
         Args:
             key: of the embedding.
             device: where one from the disk is brought to.
+            remember: False leaves the memory to others, see `put`.
         """
         found = self._memory.get(key)
         if found is None and self._files is not None:
@@ -72,12 +75,21 @@ class EmbeddingStore:
             if found is not None:
                 if device is not None:
                     found = Embedding(found.tensor.to(device), found.height, found.width)
-                self._memory.put(key, found, found.nbytes)
+                if remember:
+                    self._memory.put(key, found, found.nbytes)
         return found
 
-    def put(self, key: str, embedding: Embedding) -> None:
-        """Keep an embedding in memory, and on disk soon."""
-        self._memory.put(key, embedding, embedding.nbytes)
+    def put(self, key: str, embedding: Embedding, remember: bool = True) -> None:
+        """Keep an embedding in memory, and on disk soon.
+
+        Args:
+            key: of the embedding.
+            embedding: to be kept.
+            remember: False for the disk only: whoever goes through a whole datastore must not
+                push out of memory what people click on.
+        """
+        if remember:
+            self._memory.put(key, embedding, embedding.nbytes)
         if self._files is not None:
             try:
                 self._waiting.put_nowait((key, embedding))

@@ -29,6 +29,8 @@ Floats = NDArray[np.float32]
 Result = TypeVar("Result")
 Run = Callable[[Callable[[], Any]], Any]
 """Does a piece of work and gives its result, on a worker for example."""
+FLAT = 4
+"""A field with no larger difference of its 8 bit grey values shows nothing."""
 ROWS = 16
 """So many clicks are decoded together. Somebody who clicks meanwhile waits for one such batch,
 which takes a CPU about as long as to encode an image."""
@@ -129,6 +131,28 @@ def grid_points(height: int, width: int, side: int) -> tuple[Point, ...]:
     shares = (np.arange(side) + 0.5) / side
     xs, ys = shares * width - 0.5, shares * height - 0.5
     return tuple((float(x), float(y)) for y in ys for x in xs)
+
+
+def busy_points(grey: NDArray[np.uint8], side: int) -> tuple[Point, ...]:
+    """Those of `grid_points` whose field shows anything.
+
+    Air around a patient and the black edge of an ultrasound picture are one grey value; a click
+    there costs a decode and says nothing.
+
+    Args:
+        grey: (H, W) as the network sees the image.
+        side: as for `grid_points`.
+    """
+    height, width = grey.shape
+    rows, columns = (np.linspace(0, n, side + 1).astype(int) for n in (height, width))
+    points = []
+    for number, point in enumerate(grid_points(height, width, side)):
+        i, j = divmod(number, side)
+        down, right = max(rows[i + 1], rows[i] + 1), max(columns[j + 1], columns[j] + 1)
+        field = grey[rows[i] : down, columns[j] : right]
+        if int(field.max()) - int(field.min()) > FLAT:
+            points.append(point)
+    return tuple(points)
 
 
 def decode_points(

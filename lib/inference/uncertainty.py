@@ -93,9 +93,7 @@ def object_uncertainty(logits: Floats, iou: Floats, weights: Floats | None = Non
     weights = _safe(weights)
     p = expit(np.nan_to_num(logits).astype(np.float64))
     mean = np.average(p, axis=0, weights=weights)
-    # Soft IoU: the smaller of both is what they share, the larger one what they cover.
-    shared, covered = np.minimum(p, mean).sum(axis=(1, 2)), np.maximum(p, mean).sum(axis=(1, 2))
-    agreement = np.average(shared / np.maximum(covered, EPSILON), weights=weights)
+    agreement = np.average(_soft_iou(p, mean), weights=weights)
     trust = np.average(trusted(iou), weights=weights)
     return float(np.clip(1.0 - agreement * trust, 0.0, 1.0))
 
@@ -184,14 +182,25 @@ def _box(corners: Sequence[Point]) -> Box | None:
 
 
 def _uncertainty_of(found: Proposal, candidates: Candidates, weights: Floats) -> float:
-    """Of one object: all candidates of the clicks that lie on it."""
+    """1 - agreement * trust of one object, 0..1.
+
+    Agreement is the mean soft IoU of its mask with the candidates of all clicks that lie on it,
+    trust its own predicted IoU.
+    """
     inside = _on(found, candidates)
-    logits = candidates.logits[inside]
-    return object_uncertainty(
-        logits.reshape(-1, *logits.shape[2:]),
-        candidates.iou[inside].reshape(-1),
-        weights[inside].reshape(-1),
-    )
+    logits, shares = candidates.logits[inside], _safe(weights[inside].reshape(-1))
+    p = expit(np.nan_to_num(logits.reshape(-1, *logits.shape[2:])))
+    overlap = _soft_iou(p, expit(np.nan_to_num(found.logits)))
+    return float(np.clip(1.0 - np.average(overlap, weights=shares) * found.iou, 0.0, 1.0))
+
+
+def _soft_iou(p: Floats, q: Floats) -> Floats:
+    """IoU (N,) of probabilities (N, h, w) with others (h, w) or (1, h, w).
+
+    The smaller of both is what they share, the larger one what they cover.
+    """
+    shared, covered = np.minimum(p, q).sum(axis=(1, 2)), np.maximum(p, q).sum(axis=(1, 2))
+    return np.asarray(shared / np.maximum(covered, EPSILON))
 
 
 def _on(found: Proposal, candidates: Candidates) -> NDArray[np.bool_]:

@@ -5,16 +5,18 @@ after the other, and each thread that calls torch brings a team of threads of it
 hand their arithmetic to one worker, and a click never waits for more than the piece of background
 work that runs already: whoever has much to do hands it over in pieces of one slice.
 
-Concurrency contract: ``_waiting`` is a priority queue with a lock of its own, and nothing else is
-shared. Work must not wait for other work of the same worker; work that calls `run` again is done
-at once, in place.
+Concurrency contract: ``_waiting`` is a priority queue with a lock of its own; ``_last_urgent`` is
+one number, replaced as a whole; nothing else is shared. Work must not wait for other work of the
+same worker; work that calls `run` again is done at once, in place.
 """
 
 from __future__ import annotations
 
 import atexit
 import itertools
+import math
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from enum import IntEnum
@@ -33,6 +35,8 @@ class Priority(IntEnum):
     """Somebody waits, and knows that it takes a while."""
     AHEAD = 2
     """Nobody waits yet."""
+    SCORE = 3
+    """Nobody may ever ask for it."""
 
 
 class PriorityWorker:
@@ -49,6 +53,7 @@ class PriorityWorker:
             PriorityQueue()
         )
         self._numbers = itertools.count()
+        self._last_urgent = -math.inf
         self._closed = False
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
@@ -64,8 +69,14 @@ class PriorityWorker:
     def submit(self, priority: Priority, work: Callable[[], Result]) -> Future[Result]:
         """Hand over work without waiting; cancelling the future before it runs takes it back."""
         future: Future[Result] = Future()
+        if priority <= Priority.VOLUME:
+            self._last_urgent = time.monotonic()
         self._waiting.put((priority, next(self._numbers), future, work))
         return future
+
+    def quiet_seconds(self) -> float:
+        """How long ago somebody last asked for something and waited; infinite for never."""
+        return time.monotonic() - self._last_urgent
 
     def close(self) -> None:
         """End the thread after the work that runs now; what waits is not done any more."""

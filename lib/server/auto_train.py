@@ -26,7 +26,7 @@ FILE = "auto_train.json"
 RETRY_SECONDS = 5.0
 """Until it is tried again while another training runs."""
 
-QUICK = {"train": "decoder"}
+QUICK = {"train": "decoder", "max_epochs": 5}
 """Settings of these trainings, see `lib.training.settings`; everything else is the default."""
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Images of a PACS (DICOMweb) as MONAI Label's datastore, without its four traps.
+"""Images and labels of a PACS (DICOMweb) as MONAI Label's datastore, without its traps.
 
 Of the host's `DICOMWebDatastore` (0.8.5, datastore/dicom.py):
 
@@ -9,40 +9,53 @@ Of the host's `DICOMWebDatastore` (0.8.5, datastore/dicom.py):
   without pixels never do;
 * a folder that is not empty counts as a downloaded series, also after an interrupted download;
   here a series is downloaded beside its place, counted and moved;
-* the first request for an image gets a temporary copy that nobody removes.
+* the first request for an image gets a temporary copy that nobody removes;
+* a label is lost where the PACS does not take it, an empty one always, and of several in the PACS
+  any may be the one that counts; see `lib.server.pacs_labels`;
+* ``get_label_uri`` takes an image's id for that of a SEG, and ``datalist`` deletes labels of this
+  computer that the PACS does not list.
 
 Ids are SeriesInstanceUIDs; they become names of folders and are checked before that.
 
 Concurrency contract: ``_lock`` is held while a series is downloaded and converted, so that two
-users who open one image at the same time download it once. ``_lists`` and ``_segs`` are
-filled without a lock: two threads may ask the PACS the same at the same time, and agree.
+users who open one image at the same time download it once. ``_lists`` has a lock that is held for
+look-ups only; it is filled without one: two threads may ask the PACS the same at the same time,
+and agree.
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import requests
 from cachetools import TTLCache
-from dicomweb_client import DICOMwebClient
 from monailabel.config import settings
 from monailabel.datastore.dicom import DICOMWebDatastore
 from monailabel.datastore.local import LocalDatastore
-from monailabel.datastore.utils.convert import dicom_to_nifti
-from monailabel.datastore.utils.dicom import dicom_web_download_series
-from monailabel.interfaces.datastore import DefaultLabelTag
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from pydicom.dataset import Dataset
-from requests.adapters import HTTPAdapter
 
-from lib.errors import ImageError, NotFoundError, Samed2dError, UnavailableError
-from lib.imaging.grid import reading
-from lib.server.stored_segs import UID, SegInstance, StoredSeg, parse_seg_series
+from lib.errors import RequestError, Samed2dError, UnavailableError
+from lib.imaging.grid import ReadLimits
+from lib.options import AppOptions, default_journal
+from lib.server.delivery import Delivery
+from lib.server.journal import Journal, SavedLabel, journal_folder
+from lib.server.pacs_archive import PacsArchive
+from lib.server.pacs_labels import FinalLabel, PacsLabels, entry_facts
+from lib.server.pacs_questions import (
+    ask,
+    check_uid,
+    limit_patience,
+    room_for,
+    unknown_series,
+)
+from lib.server.pacs_segs import PacsSegs
+from lib.server.series_download import SeriesDownload, beside
+from lib.server.series_file import write_series
+from lib.training.durable import sync
 
 NO_IMAGES = {
     *("SEG", "SR", "PR", "KO", "REG", "FID", "AU", "DOC", "ECG", "EPS", "HD", "PLAN", "ASMT"),
@@ -50,11 +63,7 @@ NO_IMAGES = {
 }
 """Modalities (DICOM PS3.3, C.7.3.1.1.1) whose objects hold no image to segment."""
 
-TIMEOUT = (5.0, 60.0)
-"""Seconds until a connection stands, and between two pieces of an answer."""
-
-AS_STORED = (("application/dicom", "*"),)
-"""Media type and transfer syntax of a question for files (DICOM PS3.18, 8.7.3.5.2)."""
+FINAL = str(DefaultLabelTag.FINAL.value)
 
 Value = TypeVar("Value")
 logger = logging.getLogger(__name__)
@@ -63,15 +72,36 @@ logger = logging.getLogger(__name__)
 class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no types
     """Series of a PACS that are images, downloaded completely or not at all."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        """Take the arguments of `DICOMWebDatastore`; asks the PACS nothing yet."""
+    def __init__(self, *args: object, journal: Path | None = None, **kwargs: object) -> None:
+        """Take the arguments of `DICOMWebDatastore`; asks the PACS nothing yet.
+
+        Args:
+            args: of the host's class.
+            journal: folder of saved labels; `default_journal` where None.
+            kwargs: of the host's class.
+        """
         self._lock = threading.Lock()
-        self._segs: dict[tuple[str, str], StoredSeg] = {}
-        self._lists: TTLCache[str, list[str]] = TTLCache(
-            maxsize=2, ttl=settings.MONAI_LABEL_DICOMWEB_CACHE_EXPIRY
+        self._lists_lock = threading.Lock()
+        self._lists: TTLCache[str, Any] = TTLCache(
+            maxsize=4, ttl=settings.MONAI_LABEL_DICOMWEB_CACHE_EXPIRY
         )
         super().__init__(*args, **kwargs)
-        _limit_patience(self._client)
+        limit_patience(self._client)
+        self.segs = PacsSegs(self._client)
+        self._series = SeriesDownload(self._client, bool(self._fetch_by_frame))
+        self.labels = self._open_labels(journal or default_journal(), ReadLimits())
+
+    def use(self, options: AppOptions) -> None:
+        """Take what concerns it from the options; to be called before the first request."""
+        limits = ReadLimits(max_voxels=options.max_voxels)
+        self.labels = self._open_labels(options.journal or default_journal(), limits)
+
+    def _open_labels(self, journals: Path, limits: ReadLimits) -> PacsLabels:
+        journal = Journal(journal_folder(journals, str(self._client.base_url)))
+        archive = PacsArchive(self._client, self.series_files, self.image_file)
+        delivery = Delivery(journal, archive, limits)
+        converted = Path(self._datastore_path, "converted-labels")
+        return PacsLabels(self, self.segs, journal, delivery, converted, limits)
 
     def list_images(self) -> list[str]:
         """SeriesInstanceUIDs of all images the filter lets through.
@@ -84,7 +114,7 @@ class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no
     def get_labeled_images(
         self, label_tag: str | None = None, labels: list[str] | None = None
     ) -> list[str]:
-        """SeriesInstanceUIDs of listed images that a SEG of the PACS refers to.
+        """SeriesInstanceUIDs of listed images that have a final label, see `label_sources`.
 
         Raises:
             UnavailableError: the PACS does not answer.
@@ -99,214 +129,215 @@ class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no
             UnavailableError: the PACS does not answer, or sent fewer files than it has.
             ImageError: the files of the series make no image.
         """
-        if not UID.fullmatch(image_id) or len(image_id) > 64:
-            raise _unknown_series(image_id)
+        check_uid(image_id)
         folder = Path(self._datastore.image_path(), image_id).resolve()
         if not self._convert_to_nifti:
             with self._lock:
-                self._download(image_id, folder)
+                self._series.bring(image_id, folder)
             return str(folder)
         image = folder.with_name(f"{image_id}.nii.gz")
         with self._lock:
             if not image.exists():
-                self._download(image_id, folder)
+                self._series.bring(image_id, folder)
                 self._convert(image_id, folder, image)
         return str(image)
 
+    def series_facts(self, image_id: str) -> dict[str, Any]:
+        """Study, patient and modality of a series, asked from the PACS unless it was downloaded.
+
+        Raises:
+            NotFoundError: the PACS has no such series.
+            UnavailableError: the PACS does not answer.
+        """
+        known = dict(self.get_image_info(image_id))
+        known.pop("path", None)  # of the copy here, which a client must not take for its own
+        if "StudyInstanceUID" in known:
+            return known
+        try:
+            return dict(ask(lambda: self._dicom_info(image_id)))
+        except UnavailableError as error:
+            if isinstance(error.__cause__, IndexError):  # an empty list
+                raise unknown_series(image_id) from error
+            raise
+
+    def image_file(self, image: str) -> Path:
+        """As `get_image_uri`."""
+        return Path(self.get_image_uri(image))
+
+    def series_files(self, image: str) -> list[Path]:
+        """The DICOM files of a series, downloaded where necessary; raises as `get_image_uri`."""
+        folder = Path(self._datastore.image_path(), check_uid(image)).resolve()
+        with self._lock:
+            self._series.bring(image, folder)
+        return sorted(path for path in folder.iterdir() if path.is_file())
+
+    def study_of(self, image: str) -> str:
+        """StudyInstanceUID of a series that the PACS has."""
+        return str(self.series_facts(image).get("StudyInstanceUID") or "")
+
     def _convert(self, uid: str, folder: Path, image: Path) -> None:
         """Write the NIfTI file ``image`` of a series, whole or not at all, and register it."""
-        try:
-            made = Path(dicom_to_nifti(str(folder)))
-        except RuntimeError as error:
-            raise ImageError(
-                got=f"series {uid}, whose files make no image ({str(error).splitlines()[-1]})",
-                allowed="the image files of one series",
-                todo="open another series of the study",
-            ) from error
-        with _beside(image.parent) as part:
-            # Not renamed at once: the system's temporary folder may lie on another disk.
-            shutil.move(made, Path(part, image.name))
-            Path(part, image.name).replace(image)
+        info = ask(lambda: self._dicom_info(uid))
+        with room_for("an image", image.parent), beside(image.parent) as folder_of_part:
+            part = Path(folder_of_part, image.name)
+            write_series(folder, part)
+            sync(part)
+            part.replace(image)
         self.refresh()
-        self.update_image_info(uid, _ask(lambda: self._dicom_info(uid)))
+        self.update_image_info(uid, info)
 
-    def save_label(self, *args: object, **kwargs: object) -> str:
-        """Save a label as the host does; the image counts as labelled at once."""
-        label = str(_ask(lambda: DICOMWebDatastore.save_label(self, *args, **kwargs)))
-        self._lists.clear()
-        return label
+    def save_label(
+        self,
+        image_id: str,
+        label_filename: str,
+        label_tag: str,
+        label_info: dict[str, Any],
+        label_id: str = "",
+    ) -> str:
+        """Save a label; returns its id, which is the image's.
 
-    def _remember(self, name: str, ask: Callable[[], list[str]]) -> list[str]:
-        found = self._lists.get(name)
-        if found is None:
-            found = self._lists[name] = ask()
-        return found
+        A final label goes to the journal and to the PACS, see `PacsLabels.save`, which also says
+        what is raised. Others stay on this computer.
+        """
+        if label_tag == FINAL:
+            return self.save_final(image_id, Path(label_filename), label_info).image
+        self.get_image_uri(image_id)  # the host knows images that were opened
+        with room_for("a label", Path(self._datastore_path)):
+            saved = LocalDatastore.save_label(self, image_id, label_filename, label_tag, label_info)
+        return str(saved)
 
-    def _query_images(self) -> list[str]:
-        answers = _ask(lambda: self._client.search_for_series(search_filters=self._search_filter))
-        series = [Dataset.from_json(answer) for answer in answers]
-        return [str(s.SeriesInstanceUID) for s in series if s.get("Modality") not in NO_IMAGES]
+    def save_final(self, image: str, path: Path, info: dict[str, Any]) -> SavedLabel:
+        """Save a final label; as `PacsLabels.save`. The image counts as labelled at once."""
+        saved = self.labels.save(check_uid(image), path, info)
+        self.forget_lists()
+        return saved
 
-    def _query_labelled(self) -> list[str]:
-        labelled = {seg.image for seg in self.segmentations()}
-        return [uid for uid in self.list_images() if uid in labelled]
+    def forget_lists(self) -> None:
+        """Ask the PACS anew for what there is."""
+        with self._lists_lock:
+            self._lists.clear()
 
-    def segmentations(
-        self, failed: Callable[[str, Samed2dError], None] = lambda series, error: None
-    ) -> list[StoredSeg]:
-        """All SEG series of the PACS, newest first.
-
-        What a SEG says never changes, so each is looked at once, and again when it has got
-        further instances.
-
-        Args:
-            failed: called with the UID of each series whose metadata the PACS does not hand out.
+    def final_label(self, image: str) -> FinalLabel | None:
+        """The final label of an image as a file; None where it has none.
 
         Raises:
             UnavailableError: the PACS does not answer.
         """
-        answers = _ask(lambda: self._client.search_for_series(search_filters={"Modality": "SEG"}))
-        segs = []
-        for answer in map(Dataset.from_json, answers):
-            study, uid = str(answer.StudyInstanceUID), str(answer.SeriesInstanceUID)
-            key = uid, str(answer.get("NumberOfSeriesRelatedInstances", ""))
-            try:
-                if key not in self._segs:
-                    self._segs[key] = self._look_at_seg(study, uid)
-                segs.append(self._segs[key])
-            except (ImageError, UnavailableError) as error:
-                self.check_alive()
-                logger.warning("segmentation left out: %s", error.message)
-                failed(uid, error)
-        return sorted(segs, key=lambda seg: seg.age_key, reverse=True)
+        sources = self._remember("sources", self.labels.sources)
+        return self.labels.final(image, sources.get(image, ()))
 
-    def _look_at_seg(self, study: str, uid: str) -> StoredSeg:
-        return parse_seg_series(
-            study, uid, _ask(lambda: self._client.retrieve_series_metadata(study, uid))
-        )
+    def get_label_uri(self, label_id: str, label_tag: str, image_id: str = "") -> str:
+        """Path of a label file; empty where there is none.
 
-    def check_alive(self) -> None:
-        """Pass where the PACS answers: whatever failed before concerns one series.
+        Args:
+            label_id: that of the image.
+            label_tag: "final" or another one.
+            image_id: not used.
 
         Raises:
-            UnavailableError: it does not.
+            UnavailableError: the PACS does not answer.
         """
-        _ask(lambda: self._client.search_for_series(search_filters={"Modality": "SEG"}))
+        if label_tag != FINAL:
+            return str(LocalDatastore.get_label_uri(self, label_id, label_tag))
+        found = self.final_label(label_id)
+        return "" if found is None else str(found.path)
 
-    def download_seg(self, seg: StoredSeg, instance: SegInstance, folder: Path) -> Path:
-        """Bring one file of a SEG series into a folder.
+    def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
+        """What is known about a label; nothing where there is none."""
+        if label_tag != FINAL:
+            return dict(LocalDatastore.get_label_info(self, label_id, label_tag))
+        found = self.final_label(label_id)
+        return {} if found is None else found.info()
+
+    def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
+        """Tag -> label id of all labels of an image."""
+        found = dict(LocalDatastore.get_labels_by_image_id(self, image_id))
+        found.pop(FINAL, None)
+        sources = self._remember("sources", self.labels.sources)
+        return found | ({FINAL: image_id} if sources.get(image_id) else {})
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        """Remove a label of this computer.
 
         Raises:
-            UnavailableError: the PACS does not hand it out.
-            ImageError: what it handed out is no DICOM file.
+            RequestError: a final label, which is in the PACS.
         """
-        path = folder / f"{instance.uid}.dcm"
-        with reading(path, "DICOM SEG"):
-            dataset = _ask(
-                lambda: self._client.retrieve_instance(
-                    seg.study, seg.series, instance.uid, media_types=AS_STORED
-                )
+        if label_tag == FINAL:
+            raise RequestError(
+                got="a request to remove a final label",
+                allowed="other labels; final ones of a PACS are never removed from here",
+                todo="save a corrected label, or delete the series in the PACS",
             )
-            dataset.save_as(path)
-        return path
+        LocalDatastore.remove_label(self, label_id, label_tag)
 
-    def own_copy(self, seg: StoredSeg) -> tuple[Path, dict[str, Any]] | None:
-        """The label file that became this SEG here, with what is known about it.
+    def datalist(self, full_path: bool = True) -> list[dict[str, Any]]:
+        """Image and label files of all labelled images; what cannot be had is left out.
 
-        It knows names and reviewed slices, which a SEG of the host loses. None where the SEG was
-        made elsewhere, or the copy is gone.
+        Raises:
+            UnavailableError: the PACS does not answer.
         """
-        info = self.get_label_info(seg.image, DefaultLabelTag.FINAL)
-        known = "label_info" in info or "params" in info
-        if not known or info.get("SeriesInstanceUID") != seg.series:
-            return None
-        path = Path(LocalDatastore.get_label_uri(self, seg.image, DefaultLabelTag.FINAL))
-        return (path, info) if path.is_file() else None
+        found = []
+        for image in self.get_labeled_images():
+            try:
+                label = self.final_label(image)
+                if label is not None:
+                    found.append({"image": self.get_image_uri(image), "label": str(label.path)})
+            except Samed2dError as error:
+                self.segs.check_alive()
+                logger.warning("image %s left out: %s", image, error.message)
+        return found
 
-    def _download(self, uid: str, folder: Path) -> None:
-        """Bring a whole series into ``folder``, or leave nothing there."""
-        found = _ask(
-            lambda: self._client.search_for_series(search_filters={"SeriesInstanceUID": uid})
-        )
-        series = [Dataset.from_json(answer) for answer in found]
-        series = [s for s in series if s.get("SeriesInstanceUID") == uid]
-        if not series:
-            raise _unknown_series(uid)
-        study = str(series[0].StudyInstanceUID)
-        expected = len(_ask(lambda: self._client.search_for_instances(study, uid)))
-        if folder.is_dir():
-            if len(list(folder.iterdir())) >= expected:
-                return
-            logger.warning("series %s was downloaded in part, it is downloaded again", uid)
-            shutil.rmtree(folder)
-        with _beside(folder.parent) as part:
-            arriving = Path(part, uid)
-            _ask(lambda: self._retrieve(study, uid, arriving))
-            got = len(list(arriving.iterdir()))
-            if got < expected:
-                raise UnavailableError(
-                    got=f"{got} of {expected} files of series {uid}",
-                    allowed="the whole series",
-                    todo="try again; if it stays so, look at the log of the PACS",
+    def status(self) -> dict[str, Any]:
+        """Numbers of images and labels, as the host's; final labels are those of the PACS too."""
+        status = dict(super().status())
+        status["label_tags"] = status["label_tags"] | {FINAL: status["completed"]}
+        return status
+
+    def json(self) -> dict[str, Any]:
+        """All that is known of the images that were opened, with the labels saved here."""
+        data: dict[str, Any] = LocalDatastore.json(self)
+        for entry in self.labels.journal.entries():
+            known = data["objects"].get(entry.image)
+            if known is not None and entry.counts:
+                known["labels"][FINAL] = {"ext": ".nii.gz", "info": entry_facts(entry)}
+        return data
+
+    def _remember(self, name: str, question: Callable[[], Value]) -> Value:
+        with self._lists_lock:
+            found: Value | None = self._lists.get(name)
+        if found is None:
+            found = question()
+            with self._lists_lock:
+                self._lists[name] = found
+        return found
+
+    def _query_images(self) -> list[str]:
+        return ask(
+            lambda: [
+                str(series.SeriesInstanceUID)
+                for series in map(
+                    Dataset.from_json,
+                    self._client.search_for_series(search_filters=self._search_filter),
                 )
-            arriving.rename(folder)
+                if series.get("Modality") not in NO_IMAGES
+            ]
+        )
 
-    def _retrieve(self, study: str, uid: str, folder: Path) -> None:
-        """Download the files as the PACS stores them.
-
-        The host asks for them uncompressed, and an archive that cannot decode what it stores,
-        such as Orthanc with JPEG 2000, answers 500. Whoever reads the files here can decode them.
-        """
-        if self._fetch_by_frame:
-            dicom_web_download_series(study, uid, str(folder), self._client, True)
-            return
-        folder.mkdir()
-        found = self._client.retrieve_series(study, uid, media_types=AS_STORED)
-        for number, instance in enumerate(found):
-            instance.save_as(folder / f"{number:05d}.dcm")
+    def _query_labelled(self) -> list[str]:
+        labelled = self._remember("sources", self.labels.sources)
+        return [uid for uid in self.list_images() if uid in labelled]
 
 
-def _beside(store: Path) -> tempfile.TemporaryDirectory[str]:
-    """A temporary folder on the disk of the store; not in it, where the host watches each file."""
-    return tempfile.TemporaryDirectory(prefix=".part-", dir=store.parent)
+def configured(datastore: Datastore, options: AppOptions, deliver: bool) -> Datastore:
+    """The host's datastore; that of a PACS with its options.
 
-
-class _LimitedAdapter(HTTPAdapter):
-    """Waits for a PACS as long as `TIMEOUT` says unless a call says otherwise."""
-
-    def send(self, *args: object, **kwargs: object) -> requests.Response:
-        """Send a request; as its base class."""
-        kwargs["timeout"] = kwargs.get("timeout") or TIMEOUT
-        return super().send(*args, **kwargs)  # type: ignore[arg-type]  # passed through
-
-
-def _limit_patience(client: DICOMwebClient) -> None:
-    """Keep a silent PACS from stopping the server.
-
-    The host answers one request at a time, so everybody waits for the PACS. The client of 0.8.5
-    waits for an answer without end, and tries an address where nobody listens for 30 s.
+    Args:
+        datastore: any of the host's.
+        options: of the app.
+        deliver: begin to deliver labels that were saved before; in the server only.
     """
-    client.set_http_retry_params(max_attempts=2, wait_exponential_multiplier=250)
-    for scheme in ("http://", "https://"):
-        client._session.mount(scheme, _LimitedAdapter())
-
-
-def _ask(question: Callable[[], Value]) -> Value:
-    """Call the PACS; its silence becomes an error that says so."""
-    try:
-        return question()
-    except requests.RequestException as error:
-        reason = str(error).split("\n")[0][:200]
-        raise UnavailableError(
-            got=f"no usable answer from the PACS ({reason})",
-            allowed="a DICOMweb server that answers QIDO-RS and WADO-RS",
-            todo="check that it runs and that the address and the account are right",
-        ) from error
-
-
-def _unknown_series(image_id: str) -> NotFoundError:
-    return NotFoundError(
-        got=f"image {image_id[:128]!r}",
-        allowed="the SeriesInstanceUID of a series in the PACS",
-        todo="choose an image from GET /datastore/?output=all",
-    )
+    if isinstance(datastore, PacsDatastore):
+        datastore.use(options)
+        if deliver:
+            datastore.labels.delivery.follow()
+    return datastore

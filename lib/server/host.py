@@ -12,7 +12,8 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import monailabel.interfaces.app
@@ -23,6 +24,8 @@ from lib.errors import Samed2dError
 from lib.server.datastore import PacsDatastore
 from lib.server.dicom_proxy import repair_proxy
 from lib.server.error_answers import answer_errors
+from lib.server.next_sample_endpoint import thread_next_sample
+from lib.server.save_endpoint import thread_labels
 from lib.server.sessions import SafeSessions
 from lib.server.threaded_infer import thread_infer
 
@@ -59,11 +62,13 @@ def prepare_host() -> None:
     """Apply everything; to be called before ``MONAILabelApp.__init__``."""
     apply_settings()
     find_dcmqi()
-    # The classes the host makes for DICOMweb and for sessions, the route of a click and that to the
-    # PACS; the modules of ours say what is wrong with the host's.
+    # The classes the host makes for DICOMweb and for sessions, the routes of a click, of the next
+    # sample and to the PACS; the modules of ours say what is wrong with the host's.
     monailabel.interfaces.app.DICOMWebDatastore = PacsDatastore
     monailabel.interfaces.app.Sessions = SafeSessions
     thread_infer()
+    thread_labels()
+    thread_next_sample()
     repair_proxy()
     if (server := running_server()) is not None:
         answer_errors(server)
@@ -83,6 +88,23 @@ def end_start(error: Samed2dError) -> NoReturn:
     if running_server() is not None:
         sys.tracebacklimit = 0
     raise SystemExit(f"The server cannot start. {error.message}") from None
+
+
+@contextmanager
+def sentence_last() -> Iterator[None]:
+    """In a process of its own, end a task with its error's sentence.
+
+    Clients show the last lines of such a task's log, in which a stack would hide it.
+
+    Raises:
+        Samed2dError: in the server; there it is answered.
+    """
+    try:
+        yield
+    except Samed2dError as error:
+        if running_server() is not None:
+            raise
+        raise SystemExit(error.message) from None
 
 
 def apply_settings() -> None:

@@ -268,10 +268,15 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
             k: slice.
             intensity: how grey values become 8 bit, None for the server's choice.
         """
+        shown = self.shown_intensity(intensity)
+        return SliceView(volume.slice(k), shown, volume.modality, volume.body_part)
+
+    def shown_intensity(self, intensity: str | None = None) -> str:
+        """How grey values become 8 bit; "auto" means: as the network was trained."""
         intensity = intensity or self.intensity
-        if intensity == "auto":  # which means: as the network was trained
-            intensity = find_architecture(self.model.choice.architecture).intensity
-        return SliceView(volume.slice(k), intensity, volume.modality, volume.body_part)
+        if intensity == "auto":
+            return find_architecture(self.model.choice.architecture).intensity
+        return intensity
 
     def _network_facts(self, segmenter: SliceSegmenter, backend: str) -> dict[str, Any]:
         """What answered; ``backend`` is what encoded the image."""

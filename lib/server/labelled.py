@@ -3,7 +3,9 @@
 Not by the host's ``datalist()``: for a PACS it deletes local labels that the PACS does not list,
 and it takes whichever DICOM SEG comes last.
 
-What cannot be used is left out with a reason; only a PACS that is down ends the reading.
+Of several labels of an image in a PACS the newest counts, also one that is still on its way there;
+see `lib.server.label_sources`. What cannot be used is left out with a reason; only a PACS that is
+down ends the reading.
 """
 
 from __future__ import annotations
@@ -11,7 +13,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
@@ -24,12 +25,12 @@ from lib.data.labelled_slices import (
     slices_of,
 )
 from lib.errors import NotFoundError, Samed2dError, UnavailableError
-from lib.imaging.dicom_seg import SegLabels, merge_segs, read_seg
 from lib.imaging.label_grid import reoriented
 from lib.imaging.volume import ReadLimits, Volume, read_volume
 from lib.server.datastore import PacsDatastore
+from lib.server.label_check import Grid
 from lib.server.label_info import names_by_value, reviewed_slices
-from lib.server.stored_segs import StoredSeg
+from lib.server.label_sources import LabelSource
 from lib.server.volumes import VolumeStore
 
 IMAGE_GONE = "of an image that is gone"
@@ -99,7 +100,7 @@ def _read_image(datastore: Datastore, image: str, volumes: VolumeStore) -> Volum
         return _left_out(image, IMAGE_GONE, error)
     except (Samed2dError, OSError) as error:
         if isinstance(datastore, PacsDatastore):
-            datastore.check_alive()
+            datastore.segs.check_alive()
         return _left_out(image, IMAGE_UNREADABLE, error)
 
 
@@ -130,70 +131,43 @@ def _read_pacs(
     datastore: PacsDatastore, volumes: VolumeStore, limits: ReadLimits, progress: Progress
 ) -> LabelledSlices:
     parts = []
-    segs = datastore.segmentations(
+    sources = datastore.labels.sources(
         lambda series, error: parts.append(_left_out(series, NOT_HANDED_OUT, error))
     )
     listed = set(datastore.list_images())
-    parts += [_left_out(seg.series, NOT_LISTED) for seg in segs if seg.image not in listed]
-    images = sorted({seg.image for seg in segs} & listed)
+    parts += [
+        _left_out(source.series, NOT_LISTED)
+        for image, of_image in sources.items()
+        for source in of_image
+        if image not in listed
+    ]
+    images = sorted(sources.keys() & listed)
     for done, image in enumerate(images, start=1):
-        own = [seg for seg in segs if seg.image == image]
-        parts.append(_read_newest(datastore, own, volumes, limits))
+        parts.append(_read_newest(datastore, sources[image], volumes))
         progress(done, len(images))
     return LabelledSlices.joined(parts)
 
 
 def _read_newest(
-    datastore: PacsDatastore, segs: list[StoredSeg], volumes: VolumeStore, limits: ReadLimits
+    datastore: PacsDatastore, sources: tuple[LabelSource, ...], volumes: VolumeStore
 ) -> LabelledSlices:
-    """One image with the newest of its SEGs (newest first) that can be used."""
-    image = segs[0].image
+    """One image with the newest of its labels (newest first) that can be used."""
+    image = sources[0].image
     volume = _read_image(datastore, image, volumes)
     if isinstance(volume, LabelledSlices):
         return volume
     patient = str(datastore.get_image_info(image).get("PatientID") or "UNK")
+    grid = Grid(volume.affine, volume.shape)
     unusable: list[LabelledSlices] = []
-    for seg in segs:
-        whose = seg.patient if patient == "UNK" else patient
+    for source in sources:
+        whose = source.seg.patient if patient == "UNK" and source.seg else patient
         try:
-            found = _own_copy(datastore, seg, whose, volume, limits)
-            if found is None:
-                read = _download(datastore, seg, volume, limits)
-                found = slices_of(image, whose, volume, read.labels, read.names)
+            read = datastore.labels.read(source, grid)
+            found = slices_of(image, whose, volume, read.labels, read.names, read.reviewed)
             return LabelledSlices.joined([found, *unusable])
         except UnavailableError as error:
-            datastore.check_alive()
+            datastore.segs.check_alive()
             unusable.append(_left_out(image, NOT_HANDED_OUT, error))
         except (Samed2dError, OSError) as error:
             unusable.append(_left_out(image, UNREADABLE, error))
     return LabelledSlices.joined(unusable)
-
-
-def _own_copy(
-    datastore: PacsDatastore, seg: StoredSeg, patient: str, volume: Volume, limits: ReadLimits
-) -> LabelledSlices | None:
-    """From the file that became the SEG, where it is still here and whole."""
-    copy = datastore.own_copy(seg)
-    if copy is None:
-        return None
-    path, info = copy
-    found = _with_label_file(seg.image, patient, volume, path, info, limits)
-    return found if found.images else None
-
-
-def _download(
-    datastore: PacsDatastore, seg: StoredSeg, volume: Volume, limits: ReadLimits
-) -> SegLabels:
-    """The label map of a SEG series, whose files may hold a segment each."""
-    parts = []
-    with TemporaryDirectory(prefix="samed2d-seg-") as folder:
-        for instance in seg.instances:
-            if all(instance.sizes):
-                limits.check(instance.sizes, f"DICOM SEG {instance.uid}")
-            path = datastore.download_seg(seg, instance, Path(folder))
-            parts.append(read_seg(path, volume.affine, volume.shape, limits))
-            path.unlink()
-    merged = merge_segs(parts)
-    for warning in merged.warnings:
-        logger.warning("segmentation %s: %s", seg.series, warning)
-    return merged

@@ -15,12 +15,12 @@ import numpy as np
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from numpy.typing import NDArray
 
-from lib.errors import ImageError, PromptError, RequestError
+from lib.errors import ImageError, PromptError
 from lib.imaging.overlap import without_others
 from lib.imaging.volume import Volume
 from lib.prompts import Prompt
 from lib.server.datastore import PacsDatastore
-from lib.server.label_info import listed_names
+from lib.server.label_info import names_by_value
 
 FILE_KEY, NAMES_KEY = "start_label", "start_names"
 """Keys of the host's dict under which the file travels; never a client's."""
@@ -90,22 +90,26 @@ def start_label(
 def saved_label(datastore: Datastore, image: str) -> dict[str, Any]:
     """Where the saved label of an image lies, and the names in it; for the host's dict.
 
-    Nothing where none was saved.
+    Nothing where none was saved. Final labels go before others.
 
     Raises:
-        RequestError: the labels are in a PACS.
+        UnavailableError: the PACS, where the labels are, does not answer.
     """
     if isinstance(datastore, PacsDatastore):
-        raise RequestError(
-            got="start = 'saved' for an image in a PACS",
-            allowed="a folder of images, or a label file sent along",
-            todo="send the label map in the form field 'label'",
-        )
+        final = datastore.final_label(image)
+        if final is not None:
+            return {FILE_KEY: final.path, NAMES_KEY: _values_by_name(final.names)}
     tags = datastore.get_labels_by_image_id(image)
     if not tags:
         return {}
     tag = DefaultLabelTag.FINAL if DefaultLabelTag.FINAL in tags else next(iter(tags))
-    info = datastore.get_label_info(tags[tag], tag) or {}
-    # By order: Slicer numbers the segments it saved from 1, whatever it says in idx.
-    names = {name: value for value, name in enumerate(listed_names(info), start=1) if name}
-    return {FILE_KEY: Path(datastore.get_label_uri(tags[tag], tag)), NAMES_KEY: names}
+    path = datastore.get_label_uri(tags[tag], tag)
+    if not path:
+        return {}
+    names = names_by_value(datastore.get_label_info(tags[tag], tag) or {})
+    return {FILE_KEY: Path(path), NAMES_KEY: _values_by_name(names)}
+
+
+def _values_by_name(names: Mapping[int, str]) -> dict[str, int]:
+    """Of values with the same name the smallest."""
+    return {name: value for value, name in sorted(names.items(), reverse=True)}

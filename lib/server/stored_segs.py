@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +10,15 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from lib.errors import ImageError
+from lib.imaging.seg_facts import MANUFACTURER
+from lib.server.pacs_questions import UID
 
-UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _DATES = ("SeriesDate", "ContentDate", "InstanceCreationDate")
 _TIMES = tuple(name.replace("Date", "Time") for name in _DATES)
 _SIZES = ("Columns", "Rows", "NumberOfFrames")
 _OTHERS = ("SOPInstanceUID", "ReferencedSeriesSequence", "PatientID")
-_TAGS = {f"{tag_for_keyword(name):08X}" for name in (*_DATES, *_TIMES, *_SIZES, *_OTHERS)}
+_MAKER = ("Manufacturer", "SegmentSequence")
+_TAGS = {f"{tag_for_keyword(name):08X}" for name in (*_DATES, *_TIMES, *_SIZES, *_OTHERS, *_MAKER)}
 """All that is looked at: the metadata describe every frame, and name the patient."""
 
 
@@ -46,6 +47,7 @@ class StoredSeg:
         image: SeriesInstanceUID of the image it was drawn on; empty where it does not say.
         patient: PatientID, or the study where there is none.
         instances: its files, oldest first.
+        automatic: all of it was drawn by a model of ours alone, and looked at by nobody.
     """
 
     study: str
@@ -53,12 +55,18 @@ class StoredSeg:
     image: str
     patient: str
     instances: tuple[SegInstance, ...]
+    automatic: bool = False
 
     @property
     def age_key(self) -> tuple[str, list[int]]:
         """Sorts by date; of two of one second (dcmqi writes no fractions) by the UID's numbers."""
         newest = max((instance.written for instance in self.instances), default="")
-        return newest, [int(number) for number in self.series.split(".") if number.isdigit()]
+        return age_key(newest, self.series)
+
+
+def age_key(written: str, series: str) -> tuple[str, list[int]]:
+    """Sorts labels by date as digits, those of one moment by the numbers of their UID."""
+    return written, [int(number) for number in series.split(".") if number.isdigit()]
 
 
 def parse_seg_series(study: str, series: str, metadata: Sequence[Mapping[str, Any]]) -> StoredSeg:
@@ -74,13 +82,13 @@ def parse_seg_series(study: str, series: str, metadata: Sequence[Mapping[str, An
         instances = sorted(map(_instance, files), key=lambda file: (file.written, file.uid))
         images = [image for file in files if (image := _referenced(file))]
         patients = [str(file.get("PatientID") or "").strip() for file in files]
+        automatic = all(map(_is_automatic, files))
     except Exception as error:  # pydicom has no one error for bad JSON
         raise _no_metadata(series, str(error)[:200] or type(error).__name__) from error
     if not instances:
         raise _no_metadata(series, "no instance")
-    return StoredSeg(
-        study, series, (images or [""])[0], next(filter(None, patients), study), tuple(instances)
-    )
+    patient = next(filter(None, patients), study)
+    return StoredSeg(study, series, (images or [""])[0], patient, tuple(instances), automatic)
 
 
 def _instance(file: Dataset) -> SegInstance:
@@ -91,6 +99,12 @@ def _instance(file: Dataset) -> SegInstance:
     written = max(_moment(file, name) for name in _DATES)
     columns, rows, frames = (int(file.get(name) or 0) for name in _SIZES)
     return SegInstance(uid, written, (columns, rows, frames))
+
+
+def _is_automatic(file: Dataset) -> bool:
+    segments = file.get("SegmentSequence") or ()
+    kinds = {str(segment.get("SegmentAlgorithmType") or "") for segment in segments}
+    return str(file.get("Manufacturer") or "") == MANUFACTURER and kinds == {"AUTOMATIC"}
 
 
 def _moment(file: Dataset, name: str) -> str:

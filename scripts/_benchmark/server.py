@@ -88,6 +88,8 @@ def _environment(home: Path) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return kept | {
         "PYTHONUNBUFFERED": "1",
+        # What is measured is not to be disturbed; --conf takes precedence.
+        "SAMED2D_SCORE_BUDGET": "0",
         "TMPDIR": str(home / "tmp"),
         "MONAI_LABEL_SESSION_PATH": str(home / "sessions"),
         "MONAI_LABEL_DICOMWEB_CACHE_PATH": str(home / "dicom"),

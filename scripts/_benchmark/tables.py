@@ -8,6 +8,7 @@ from scripts._benchmark.click import ClickReport, Phase
 from scripts._benchmark.encoder import EncoderReport, VariantReport
 from scripts._benchmark.machine import Machine
 from scripts._benchmark.memory import MemoryUse
+from scripts._benchmark.next_sample import NextReport
 from scripts._benchmark.statistics import Summary
 from scripts._benchmark.train import TrainReport, TrainSideReport
 from scripts._benchmark.volume import VolumeReport
@@ -102,6 +103,25 @@ def volume_lines(report: VolumeReport) -> list[str]:
         f"server    {laps or NOT_AVAILABLE}",
         f"memory    {_use(report.memory)}",
         f"answer    {report.answer_bytes} bytes",
+    ]
+
+
+def next_lines(report: NextReport) -> list[str]:
+    """Latency by strategy, then how fast slices are scored."""
+    rows = [["strategy", "median ms", "p95", "max", "requests"]]
+    for name, times in report.latency.items():
+        numbers = (f"{v:.1f}" for v in (times.median, times.p95, times.maximum))
+        rows.append([name, *numbers, str(times.count)])
+    return [
+        f"next of {report.cases} cases with {report.slices} scored slices each, {report.labelled} "
+        "of them labelled, over HTTP",
+        "",
+        *table(rows),
+        "",
+        f"first     {1000 * report.first:.0f} ms for the very first request",
+        f"scoring   {report.slices_per_second:.1f} slices/s with {report.architecture} "
+        f"({report.weights}, encoder {report.encoder}), measured on {report.scored} cases; the "
+        "server works half of the time at most",
     ]
 
 

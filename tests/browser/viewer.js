@@ -72,5 +72,61 @@ window.samed2dViewer = (() => {
     return found;
   };
 
-  return { isLoaded, hasLabelmap, geometry, show, toScreen, points, painted };
+  const displaySet = series =>
+    window.services.displaySetService
+      .getActiveDisplaySets()
+      .find(set => set.SeriesInstanceUID === series);
+  const segmentation = series =>
+    window.services.segmentationService.getSegmentation(displaySet(series).displaySetInstanceUID);
+
+  // A SEG series is loaded and lies over its image, which has taken its place in the viewport.
+  const isOpened = series => {
+    const { viewportGridService, segmentationService } = window.services;
+    const set = displaySet(series);
+    const viewport = viewportGridService.getActiveViewportId();
+    const shown = viewportGridService.getDisplaySetsUIDsForViewport(viewport);
+    return (
+      set?.isLoaded === true &&
+      !shown.includes(set.displaySetInstanceUID) &&
+      segmentationService
+        .getSegmentationRepresentations(viewport)
+        .some(drawn => drawn.segmentationId === set.displaySetInstanceUID)
+    );
+  };
+
+  // Segment number -> name.
+  const segmentNames = series =>
+    Object.fromEntries(
+      Object.values(segmentation(series).segments).map(({ segmentIndex, label }) => [
+        segmentIndex,
+        label,
+      ])
+    );
+
+  // Every segmented pixel as [flat index (i fastest), number], for each image by SOPInstanceUID.
+  const segmented = series => {
+    const { cache, metaData } = window.cornerstone;
+    const found = {};
+    segmentation(series).representationData.Labelmap.imageIds.forEach(id => {
+      const drawn = cache.getImage(id);
+      const { sopInstanceUID } = metaData.get('sopCommonModule', drawn.referencedImageId);
+      const pixels = (found[sopInstanceUID] = []);
+      const values = drawn.voxelManager.getScalarData();
+      values.forEach((value, index) => value && pixels.push([index, value]));
+    });
+    return found;
+  };
+
+  return {
+    isLoaded,
+    hasLabelmap,
+    geometry,
+    show,
+    toScreen,
+    points,
+    painted,
+    isOpened,
+    segmentNames,
+    segmented,
+  };
 })();

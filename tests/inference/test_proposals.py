@@ -13,6 +13,7 @@ from lib.inference.decoder import Embedding, PromptDecoder
 from lib.inference.proposals import (
     Candidates,
     Filter,
+    busy_points,
     decode_points,
     distinct,
     grid_points,
@@ -63,6 +64,16 @@ def test_points_are_the_middles_of_equal_fields() -> None:
     assert grid_points(4, 8, 2) == ((1.5, 0.5), (5.5, 0.5), (1.5, 2.5), (5.5, 2.5))
     for x, y in grid_points(1, 3, 8):
         Prompt(points=((x, y),), labels=(1,)).validate_for(1, 3)
+
+
+def test_only_fields_that_show_something_are_busy() -> None:
+    grey = np.full((80, 160), 7, np.uint8)
+    assert busy_points(grey, 8) == ()
+    grey[:10, 20:40] = np.arange(20)
+    assert busy_points(grey, 8) == (grid_points(80, 160, 8)[1],)
+    noise = np.random.default_rng(0).integers(0, 255, (80, 160), dtype=np.uint8)
+    assert busy_points(noise, 8) == grid_points(80, 160, 8)
+    assert len(busy_points(noise[:3, :5], 8)) <= 64
 
 
 def test_every_object_is_found_once_the_surest_first() -> None:

@@ -127,6 +127,9 @@ def test_datastore_lists_ct_and_mr_but_no_seg(
     unlabelled = {series_of(CT_SERIES), series_of(compressed_mr_folder)}
     picked = requests.post(f"{server.url}/activelearning/random", json={}, timeout=60).json()
     assert picked["id"] in unlabelled
+    # OHIF opens the study by it; nothing of the series was downloaded for the answer.
+    assert picked["StudyInstanceUID"] in pacs.study_uids()
+    assert "path" not in picked
 
 
 def test_ohif_click_on_the_ct_series(server: RunningServer, tmp_path: Path) -> None:

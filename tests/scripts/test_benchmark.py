@@ -582,6 +582,23 @@ def scratch(tmp_path, monkeypatch):
 
 
 @pytest.mark.server
+def test_next_sample_of_the_real_server(main, scratch, tmp_path, capsys):
+    file = tmp_path / "report.json"
+    run = ["next", "--cases", "12", "--scored", "2", "--requests", "3", "--json", str(file)]
+    assert main(run) == script.DONE
+    report = json.loads(file.read_text())
+    assert (report["cases"], report["labelled"], report["scored"]) == (12, 1, 2)
+    assert set(report["latency"]) == {"random", "uncertainty", "diversity", "sequential"}
+    for times in report["latency"].values():
+        assert times["count"] == 3
+    assert report["slices_per_second"] > 0
+    assert "slices/s with samed2d_t" in capsys.readouterr().out
+    assert main([*run[:-4], "--requests", "12"]) == script.FAILED
+    assert "more requests than cases" in capsys.readouterr().err
+    assert leftovers(scratch) == []
+
+
+@pytest.mark.server
 def test_clicks_on_the_real_server(main, scratch, tmp_path):
     file = tmp_path / "report.json"
     run = ["click", "--architecture", "samed2d_t", "--shape", "64,48,5", "--clicks", "3"]

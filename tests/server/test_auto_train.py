@@ -118,6 +118,6 @@ def test_it_starts_the_quick_training_as_a_client_would(monkeypatch, tmp_path):
 
     monkeypatch.setattr(auto_train.AsyncTask, "run", run)
     assert auto_train.start("samed2d")
-    assert requests == [("train", {"model": "samed2d", "train": "decoder"})]
+    assert requests == [("train", {"model": "samed2d", "train": "decoder", "max_epochs": 5})]
     monkeypatch.setattr(auto_train.AsyncTask, "run", lambda method, request: (None, "running"))
     assert not auto_train.start("samed2d")

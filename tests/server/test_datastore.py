@@ -1,5 +1,6 @@
 """Against a PACS in memory; tests/pacs does the same against Orthanc."""
 
+import errno
 import socket
 import tempfile
 from pathlib import Path
@@ -10,12 +11,11 @@ import pytest
 import requests
 import SimpleITK
 from dicomweb_client import DICOMwebClient
-from monailabel.datastore.dicom import DICOMWebDatastore
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from lib.errors import ImageError, NotFoundError, UnavailableError
-from lib.server import datastore
+from lib.server import pacs_questions
 from lib.server.datastore import PacsDatastore
 
 STUDY = "1.2.3"
@@ -114,7 +114,12 @@ def pacs():
 def store(pacs, tmp_path, monkeypatch):
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    return PacsDatastore(client=pacs, search_filter={}, cache_path=str(tmp_path / "cache"))
+    return PacsDatastore(
+        client=pacs,
+        search_filter={},
+        cache_path=str(tmp_path / "cache"),
+        journal=tmp_path / "journal",
+    )
 
 
 def stored(store):
@@ -211,17 +216,47 @@ def test_dicom_folders_instead_of_nifti(pacs, tmp_path):
     assert len(stored(store)) == 1
 
 
-def test_a_saved_label_counts_at_once(store, pacs, monkeypatch):
-    monkeypatch.setattr(DICOMWebDatastore, "save_label", lambda self, *args: "label")
-    del pacs.modality[SEG]
-    assert store.get_labeled_images() == []
-    pacs.modality[SEG] = "SEG"
-    assert store.save_label(CT, "file", "final", {}) == "label"
-    assert store.get_labeled_images() == [CT]
+def test_a_full_disk_leaves_no_part_of_a_series(store, pacs, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileDataset, "save_as", full)
+        with pytest.raises(UnavailableError, match="No space left"):
+            store.get_image_uri(CT)
+    assert stored(store) == []
+    assert SimpleITK.ReadImage(store.get_image_uri(CT)).GetSize() == (8, 6, 4)
+
+
+def test_an_image_written_in_part_is_not_kept(store, monkeypatch):
+    """ITK says nothing when a disk is full, and later reads what there is without a word."""
+    write = SimpleITK.WriteImage
+
+    def cut(image, name):
+        write(image, name)
+        Path(name).write_bytes(Path(name).read_bytes()[:-20])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SimpleITK, "WriteImage", cut)
+        with pytest.raises(UnavailableError, match="no room"):
+            store.get_image_uri(CT)
+    assert stored(store) == [CT]
+    assert SimpleITK.ReadImage(store.get_image_uri(CT)).GetSize() == (8, 6, 4)
+
+
+@pytest.mark.parametrize(
+    "answer", [None, "<html>", [1], [{}], [{"0020000E": 3}], [{"x": {"vr": "UI"}}]]
+)
+@pytest.mark.parametrize("question", ["list_images", "get_labeled_images", "status", "image"])
+def test_garbage_is_an_error_of_ours(store, pacs, monkeypatch, question, answer):
+    monkeypatch.setattr(pacs, "search_for_series", lambda search_filters: answer)
+    ask = (lambda: store.get_image_uri(CT)) if question == "image" else getattr(store, question)
+    with pytest.raises((UnavailableError, NotFoundError)):
+        ask()
 
 
 def test_a_silent_pacs_is_not_waited_for_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(datastore, "TIMEOUT", (0.2, 0.2))
+    monkeypatch.setattr(pacs_questions, "TIMEOUT", (0.2, 0.2))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = DICOMwebClient(f"http://127.0.0.1:{silent.getsockname()[1]}")
         store = PacsDatastore(client=client, search_filter={}, cache_path=str(tmp_path))

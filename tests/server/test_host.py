@@ -79,3 +79,13 @@ def test_the_last_word_of_a_failed_start_is_the_sentence():
         host.end_start(error)
     assert info.value.code not in (0, None)
     assert not hasattr(sys, "tracebacklimit")
+
+
+def test_a_task_of_its_own_process_ends_with_a_sentence(monkeypatch):
+    error = OptionError(got="x", allowed="y")
+    monkeypatch.setattr(host, "running_server", lambda: None)
+    with pytest.raises(SystemExit, match="Got: x"), host.sentence_last():
+        raise error
+    monkeypatch.setattr(host, "running_server", lambda: object())
+    with pytest.raises(OptionError), host.sentence_last():
+        raise error

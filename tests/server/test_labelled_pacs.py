@@ -8,17 +8,18 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from monailabel.datastore.local import LocalDatastore
 from monailabel.datastore.utils.convert import dicom_to_nifti, nifti_to_dicom_seg
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from lib.data.labelled_slices import NOTHING_HERE, LabelledSlices
-from lib.errors import ImageError, UnavailableError
+from lib.errors import UnavailableError
 from lib.imaging.segmentation import write_label
 from lib.imaging.volume import ReadLimits, Volume, read_volume
 from lib.server.datastore import PacsDatastore
 from lib.server.host import find_dcmqi
+from lib.server.journal import SavedLabel
+from lib.server.label_info import LabelFacts
 from lib.server.labelled import (
     IMAGE_UNREADABLE,
     NOT_HANDED_OUT,
@@ -89,7 +90,12 @@ def pacs(series: tuple[str, Path, Path], segs: list[Dataset]) -> MemoryPacs:
 
 @pytest.fixture
 def store(pacs: MemoryPacs, tmp_path: Path) -> PacsDatastore:
-    return PacsDatastore(client=pacs, search_filter={}, cache_path=str(tmp_path))
+    return PacsDatastore(
+        client=pacs,
+        search_filter={},
+        cache_path=str(tmp_path / "cache"),
+        journal=tmp_path / "journal",
+    )
 
 
 def read(store: PacsDatastore, limits: ReadLimits | None = None) -> LabelledSlices:
@@ -171,7 +177,7 @@ def test_a_series_that_the_pacs_fails_on_is_counted(store: PacsDatastore, pacs: 
 
 
 def test_a_file_that_the_pacs_fails_on_is_counted(store: PacsDatastore, pacs: MemoryPacs) -> None:
-    store.segmentations()
+    store.segs.listed()
     pacs.broken.add(segs_in(pacs)[1].SeriesInstanceUID)
     found = read(store)
     np.testing.assert_array_equal(drawn(found), early())
@@ -222,72 +228,112 @@ def test_files_of_one_series_belong_together(store: PacsDatastore, pacs: MemoryP
 def test_each_seg_is_looked_at_again_only_when_it_has_grown(
     store: PacsDatastore, pacs: MemoryPacs
 ) -> None:
-    store.segmentations()
-    store.segmentations()
+    store.segs.listed()
+    store.segs.listed()
     assert pacs.questions.count("metadata") == 2
     more = deepcopy(segs_in(pacs)[0])
     more.SOPInstanceUID = generate_uid()
     pacs.files.append(more)
-    assert [len(seg.instances) for seg in store.segmentations()] == [1, 2]
+    assert [len(seg.instances) for seg in store.segs.listed()] == [1, 2]
 
 
-def save(store: PacsDatastore, series: str, seg: Dataset, path: Path, **info: object) -> None:
-    """As the host saves a label, less the upload."""
-    store.get_image_uri(series)
-    facts = {"SeriesInstanceUID": str(seg.SeriesInstanceUID), **info}
-    LocalDatastore.save_label(store, series, str(path), "final", facts)
-
-
-def test_the_file_that_became_the_seg_knows_more(
-    store: PacsDatastore,
-    pacs: MemoryPacs,
-    series: tuple[str, Path, Path],
-    volume: Volume,
-    tmp_path: Path,
-) -> None:
+def keep(store: PacsDatastore, series: str, labels: np.ndarray, tmp_path: Path) -> SavedLabel:
+    """As `PacsLabels.save` does it, without a delivery."""
     path = tmp_path / "label.nii.gz"
-    write_label(path, late(), volume.affine)
-    names = {"label_info": [{"name": "spleen"}, {"name": "liver"}], "reviewed": [0]}
-    save(store, series[0], segs_in(pacs)[1], path, **names)
+    affine = read_volume(Path(store.get_image_uri(series))).affine
+    write_label(path, labels, affine)
+    facts = LabelFacts(names=((1, "liver"), (2, "spleen")), reviewed=(0,))
+    return store.labels.journal.add(series, path, facts, "1.2")
+
+
+def test_a_label_on_its_way_is_the_newest(
+    store: PacsDatastore, pacs: MemoryPacs, series: tuple[str, Path, Path], tmp_path: Path
+) -> None:
+    for seg in segs_in(pacs):
+        seg.SeriesDate = seg.ContentDate = "20200101"
+    np.testing.assert_array_equal(drawn(read(store)), late())
+    keep(store, series[0], early()[::-1], tmp_path)
+    pacs.questions.clear()
     found = read(store)
-    swapped = np.array([0, 2, 1], np.uint8)[late()]
-    np.testing.assert_array_equal(drawn(found), swapped)
+    np.testing.assert_array_equal(drawn(found), early()[::-1])
     assert found.counts() == {NOTHING_HERE: 1}
+    assert len({part.name for part in found.images}) == len(found.images)
     assert "instance" not in pacs.questions
 
 
-def test_a_copy_of_an_older_seg_does_not_count(
-    store: PacsDatastore,
-    pacs: MemoryPacs,
-    series: tuple[str, Path, Path],
-    volume: Volume,
-    tmp_path: Path,
+def test_a_newer_seg_of_somebody_else_goes_before_a_label_saved_here(
+    store: PacsDatastore, series: tuple[str, Path, Path], tmp_path: Path
 ) -> None:
-    path = tmp_path / "label.nii.gz"
-    write_label(path, early(), volume.affine)
-    save(store, series[0], segs_in(pacs)[0], path, label_info=NAMES)
+    keep(store, series[0], early(), tmp_path)  # the SEGs are of 2030
     np.testing.assert_array_equal(drawn(read(store)), late())
 
 
-def test_a_damaged_copy_gives_way_to_the_seg(
+def test_a_label_and_its_seg_are_one(
     store: PacsDatastore, pacs: MemoryPacs, series: tuple[str, Path, Path], tmp_path: Path
 ) -> None:
-    path = tmp_path / "label.nii.gz"
-    path.write_bytes(b"damaged")
-    save(store, series[0], segs_in(pacs)[1], path, label_info=NAMES)
-    found = read(store)
-    assert found.skipped == ()
-    np.testing.assert_array_equal(drawn(found), late())
+    pacs.files = [file for file in pacs.files if file.Modality != "SEG"]
+    entry = keep(store, series[0], early(), tmp_path)
+    before = read(store)
+    assert store.labels.delivery.deliver_now(entry.key, 60).state == "stored"
+    assert len(segs_in(pacs)) == 1
+    after = read(store)
+    assert after.digest == before.digest
+    assert [len(sources) for sources in store.labels.sources().values()] == [1]
+    # A server that never had it gets the same from the PACS.
+    fresh = PacsDatastore(
+        client=pacs,
+        search_filter={},
+        cache_path=str(tmp_path / "other"),
+        journal=tmp_path / "other journal",
+    )
+    assert read(fresh).digest == before.digest
+    assert read(fresh).counts() == {NOTHING_HERE: 1}
+
+
+def test_a_label_that_was_deleted_in_the_pacs_does_not_count(
+    store: PacsDatastore, pacs: MemoryPacs, series: tuple[str, Path, Path], tmp_path: Path
+) -> None:
+    pacs.files = [file for file in pacs.files if file.Modality != "SEG"]
+    entry = keep(store, series[0], early(), tmp_path)
+    store.labels.delivery.deliver_now(entry.key, 60)
+    assert len(read(store).images) == 1
+    pacs.files = [file for file in pacs.files if file.Modality != "SEG"]
+    assert read(store) == LabelledSlices(())
+
+
+def test_a_damaged_label_gives_way_to_its_seg(
+    store: PacsDatastore, pacs: MemoryPacs, series: tuple[str, Path, Path], tmp_path: Path
+) -> None:
+    pacs.files = [file for file in pacs.files if file.Modality != "SEG"]
+    entry = keep(store, series[0], early(), tmp_path)
+    store.labels.delivery.deliver_now(entry.key, 60)
+    (store.labels.journal.folder / entry.key / "label.nii.gz").write_bytes(b"damaged")
+    np.testing.assert_array_equal(drawn(read(store)), early())
+
+
+def test_what_a_model_of_ours_drew_alone_is_no_label(
+    store: PacsDatastore, pacs: MemoryPacs
+) -> None:
+    for seg in segs_in(pacs):
+        for segment in seg.SegmentSequence:
+            segment.SegmentAlgorithmType = "AUTOMATIC"
+    assert len(store.get_labeled_images()) == 1  # the host's own SEGs are all called automatic
+    store.segs._known.clear()
+    store.forget_lists()
+    for seg in segs_in(pacs):
+        seg.Manufacturer = "samed2d"
+    assert store.get_labeled_images() == []
+    assert read(store) == LabelledSlices(())
 
 
 def test_what_is_no_dicom_is_an_error_of_ours(
     store: PacsDatastore, pacs: MemoryPacs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seg = store.segmentations()[0]
+    seg = store.segs.listed()[0]
 
     def garbage(*args: object, **kwargs: object) -> Dataset:
         raise pydicom.errors.InvalidDicomError("no DICM")
 
     monkeypatch.setattr(pacs, "retrieve_instance", garbage)
-    with pytest.raises(ImageError, match="DICOM SEG"):
-        store.download_seg(seg, seg.instances[0], tmp_path)
+    with pytest.raises(UnavailableError, match="no DICM"):
+        store.segs.download(seg, seg.instances[0], tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,8 @@ class MemoryPacs:
     Attributes:
         files: all instances.
         down: nothing answers any more.
+        refuses: HTTP status of the answer to a STOW; 0 where it is stored.
+        stows: how many instances it was given.
         broken: SeriesInstanceUIDs whose files and metadata are answered with an error.
         questions: what was asked, in order.
     """
@@ -27,6 +30,8 @@ class MemoryPacs:
     def __init__(self, files: Iterable[Path] = ()) -> None:
         self.files = [pydicom.dcmread(path) for path in files]
         self.down = False
+        self.refuses = 0
+        self.stows = 0
         self.broken: set[str] = set()
         self.questions: list[str] = []
         self._session = SimpleNamespace(mount=lambda *args: None)
@@ -46,9 +51,29 @@ class MemoryPacs:
                 found[str(file.SeriesInstanceUID)] = answer.to_json_dict()
         return list(found.values())
 
-    def search_for_instances(self, study: str, series: str) -> list[dict[str, Any]]:
+    def search_for_instances(
+        self, study: str, series: str, search_filters: dict[str, str] | None = None
+    ) -> list[dict[str, Any]]:
         self._ask("instances")
-        return [{} for _ in self._of(series)]
+        found = []
+        for file in self._of(series):
+            if all(str(file.get(key)) == value for key, value in (search_filters or {}).items()):
+                answer = Dataset()
+                answer.SOPInstanceUID = file.SOPInstanceUID
+                found.append(answer.to_json_dict())
+        return found
+
+    def store_instances(self, datasets: Iterable[Dataset]) -> Dataset:
+        self._ask("store")
+        for dataset in datasets:
+            self.stows += 1
+            if self.refuses:
+                response = requests.Response()
+                response.status_code = self.refuses
+                response.raise_for_status()
+            if not any(file.SOPInstanceUID == dataset.SOPInstanceUID for file in self.files):
+                self.files.append(deepcopy(dataset))
+        return Dataset()
 
     def retrieve_series(self, study: str, series: str, media_types: object = None) -> list[Dataset]:
         self._ask("retrieve", series)

@@ -114,8 +114,11 @@ def server_environment(home: Path, env: Mapping[str, str]) -> dict[str, str]:
         MONAI_LABEL_DICOMWEB_CACHE_PATH=str(home / "dicom"),
         # A faster encoder takes the processor for seconds at each start; tests that want it say so.
         SAMED2D_BACKEND="torch",
+        # So does scoring images, which also encodes slices that a test means to click first.
+        SAMED2D_SCORE_BUDGET="0",
         SAMED2D_CACHE_DIR=str(home / "cache"),
         SAMED2D_REGISTRY=str(home / "registry"),
+        SAMED2D_JOURNAL=str(home / "journal"),
     )
     environment.update(env)
     return environment

@@ -1,0 +1,1 @@
+"""What to label next: scores of slices, strategies over them, and who has which case. No server."""

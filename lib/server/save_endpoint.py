@@ -1,0 +1,197 @@
+"""``PUT``, ``GET`` and ``HEAD /datastore/label`` in threads, with everything checked.
+
+The endpoints of 0.8.5 are ``async def`` and do their work in place: while a label goes to the PACS
+the server answers nobody. They join tag and file name to paths, take any file for a label on any
+grid, answer 500 to params that are no JSON, and hand out labels of a PACS not at all. Their routes
+are made again, with the same addresses, forms and sign-in.
+
+Concurrency contract: the functions run in as many threads at the same time as the web server has.
+The datastores have their own locks; two saves of one image end in some order, and in a PACS the
+journal keeps both.
+"""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import monailabel.endpoints.datastore
+from fastapi import Response, UploadFile
+from fastapi.routing import APIRoute
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.utils.app import app_instance
+from monailabel.utils.others.generic import get_mime_type
+
+from lib.imaging.volume import ReadLimits
+from lib.options import AppOptions
+from lib.server.datastore import FINAL, PacsDatastore
+from lib.server.dispatch import image_path
+from lib.server.label_check import RAW, grid_of, read_label_map
+from lib.server.pacs_labels import no_label
+from lib.server.pacs_questions import room_for
+from lib.server.save_request import checked_image, checked_tag, decode_info, label_suffix
+
+_host = monailabel.endpoints.datastore
+_save, _get, _check = _host.api_save_label, _host.api_download_label, _host.api_check_label
+
+
+class App(Protocol):
+    """What this module needs of the host's MONAILabelApp."""
+
+    options: AppOptions
+
+    def datastore(self) -> Datastore:
+        """Images and labels."""
+
+    def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any] | None:
+        """A final label was saved."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What became of a label.
+
+    Attributes:
+        label: its id.
+        stored: it is where it belongs; false while it waits for the PACS.
+        note: a sentence for the person who saved it.
+    """
+
+    label: str
+    stored: bool
+    note: str
+
+
+def thread_labels() -> None:
+    """Exchange the routes; to be called before the first request, and may be called again.
+
+    Raises:
+        LookupError: the host has no such routes.
+    """
+    for original, answer in ((_save, answer_save), (_get, answer_get), (_check, answer_check)):
+        _exchange(original, answer)
+
+
+def answer_save(user: Any = None, **values: Any) -> dict[str, Any]:
+    """``PUT``: what the host calls with the parts of a request; no coroutine, so in a thread."""
+    return save_label(app_instance(), str(getattr(user, "username", "") or ""), **values)
+
+
+def answer_get(label: str, tag: str, user: object = None) -> Response:
+    """``GET``: the file of a label."""
+    path = label_path(app_instance().datastore(), label, tag)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:  # replaced by a newer one at this moment
+        raise no_label(label, tag) from error
+    name = quote(path.name if path.name.startswith(label) else f"{label}.nii.gz")
+    headers = {"Content-Disposition": f"attachment; filename*=utf-8''{name}"}
+    return Response(content, media_type=get_mime_type(str(path)), headers=headers)
+
+
+def answer_check(image: str, tag: str, user: object = None) -> Response:
+    """``HEAD``: whether there is a label."""
+    label_path(app_instance().datastore(), image, tag)
+    return Response()
+
+
+def save_label(
+    app: App,
+    user: str,
+    image: str,
+    label: UploadFile,
+    params: str = "{}",
+    tag: str = FINAL,
+    background_tasks: object = None,
+) -> dict[str, Any]:
+    """Store a label.
+
+    Args:
+        app: of the host.
+        user: who is signed in.
+        image: id of the image.
+        label: a label map on the image's grid.
+        params: JSON object, see `lib.server.save_request`.
+        tag: "final" for what a person stands behind.
+        background_tasks: not used.
+
+    Returns:
+        Ids of image and label, the tag, whether it is stored, and a sentence for the user.
+
+    Raises:
+        Samed2dError: whatever is wrong with the request, the file or the disk.
+    """
+    image, tag, info = checked_image(image), checked_tag(tag), decode_info(params or "")
+    suffix = label_suffix(label.filename)
+    info["user"] = user
+    with TemporaryDirectory(prefix="samed2d-save-") as folder:
+        path = Path(folder, f"label{suffix}")
+        with room_for("a label", path.parent), path.open("wb") as target:
+            shutil.copyfileobj(label.file, target)
+        limits = ReadLimits(max_voxels=app.options.max_voxels)
+        saved = _store(app.datastore(), image, path, tag, info, limits)
+    said = app.on_save_label(image, saved.label) if tag == FINAL else None
+    answer = {"image": image, "label": saved.label, "tag": tag}
+    return {**(said or {}), **answer, "stored": saved.stored, "note": saved.note}
+
+
+def label_path(datastore: Datastore, image: str, tag: str) -> Path:
+    """The file of a label.
+
+    Raises:
+        RequestError: an impossible id or tag.
+        NotFoundError: no such label.
+        UnavailableError: the PACS does not answer.
+    """
+    image, tag = checked_image(image), checked_tag(tag)
+    uri = datastore.get_label_uri(image, tag)
+    if not uri or not Path(uri).is_file():
+        raise no_label(image, tag)
+    return Path(uri)
+
+
+def _store(
+    datastore: Datastore, image: str, path: Path, tag: str, info: dict[str, Any], limits: ReadLimits
+) -> Saved:
+    if isinstance(datastore, PacsDatastore) and tag == FINAL:
+        entry = datastore.save_final(image, path, info)
+        if entry.state == "stored":
+            return Saved(image, True, "The label is in the PACS.")
+        why = entry.problem or "the PACS has not answered yet."
+        return Saved(
+            image, False, f"The label is kept here and will be sent to the PACS again. {why}"
+        )
+    grid = grid_of(Path(image_path(datastore, image)), limits)
+    map_ = read_label_map(path, grid, limits)
+    if path.name.endswith(RAW):
+        path = path.with_name("label.nii.gz")
+        map_.write(path)
+    with room_for("a label", path.parent):
+        label_id = datastore.save_label(image, str(path), tag, info)
+    return Saved(str(label_id), True, "The label is saved.")
+
+
+def _exchange(original: Callable[..., object], answer: Callable[..., object]) -> None:
+    router = _host.router
+    if any(getattr(route, "endpoint", None) is answer for route in router.routes):
+        return
+    old = [r for r in router.routes if isinstance(r, APIRoute) and r.endpoint is original]
+    if not old:
+        raise LookupError(f"the host has no endpoint {original.__name__}")
+    router.routes[:] = [route for route in router.routes if route not in old]
+    # A route's path begins with the router's prefix, which add_api_route puts in front again.
+    path = old[0].path.removeprefix(router.prefix)
+    methods = sorted(old[0].methods or ())
+    router.add_api_route(path, answer, methods=methods, summary=old[0].summary)
+
+
+# The web server reads from them how to take a request apart, and who may send it.
+answer_save.__signature__ = inspect.signature(_save)  # type: ignore[attr-defined]
+answer_get.__signature__ = inspect.signature(_get)  # type: ignore[attr-defined]
+answer_check.__signature__ = inspect.signature(_check)  # type: ignore[attr-defined]

@@ -1,0 +1,74 @@
+"""A DICOM series as one NIfTI file, the way the host makes it, but never half of one.
+
+`monailabel.datastore.utils.convert.dicom_to_nifti` (0.8.5) writes to the system's temporary folder
+and trusts ITK, which says nothing when a disk is full while it compresses, and later reads such a
+file without a word, with zeros for what is missing.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import Any
+
+import SimpleITK
+
+from lib.errors import ImageError, UnavailableError
+
+_PIECE = 1 << 22
+_sitk: Any = SimpleITK  # its annotations are partial
+
+
+def write_series(folder: Path, target: Path) -> None:
+    """Write the image of a folder with one DICOM series.
+
+    Args:
+        folder: of the files.
+        target: a name that ends in .nii.gz.
+
+    Raises:
+        ImageError: the files make no image.
+        UnavailableError: the disk does not take it.
+    """
+    try:
+        image = _read(folder)
+    except RuntimeError as error:
+        raise ImageError(
+            got=f"series {folder.name}, whose files make no image ({_last_line(error)})",
+            allowed="the image files of one series",
+            todo="open another series of the study",
+        ) from error
+    try:
+        _sitk.WriteImage(image, str(target))
+        _check_whole(target)
+    except (RuntimeError, OSError, EOFError, zlib.error) as error:
+        target.unlink(missing_ok=True)
+        raise UnavailableError(
+            got=f"no room for the image of series {folder.name} ({_last_line(error)})",
+            allowed="a disk for the cache that takes it",
+            todo="make room there and try again",
+        ) from error
+
+
+def _read(folder: Path) -> Any:
+    files = sorted(str(path) for path in folder.iterdir())
+    if len(files) == 1:
+        reader = _sitk.ImageFileReader()
+        reader.SetImageIO("GDCMImageIO")
+        reader.SetFileName(files[0])
+        return reader.Execute()
+    series = _sitk.ImageSeriesReader()
+    series.SetFileNames(series.GetGDCMSeriesFileNames(str(folder)))
+    return series.Execute()
+
+
+def _check_whole(path: Path) -> None:
+    """Unpack all of it, to the checksum at its end."""
+    with gzip.open(path) as file:
+        while file.read(_PIECE):
+            pass
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

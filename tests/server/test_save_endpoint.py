@@ -1,0 +1,406 @@
+"""Labels saved and fetched over HTTP, from a folder and from a PACS in memory."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import monailabel.endpoints.datastore
+import nibabel
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from monailabel.datastore.local import LocalDatastore
+
+from lib.errors import RequestError
+from lib.imaging.nrrd import write_nrrd
+from lib.imaging.volume import read_volume
+from lib.options import AppOptions
+from lib.server import save_endpoint
+from lib.server.datastore import PacsDatastore
+from lib.server.error_answers import answer_errors
+from lib.server.label_check import LabelMap
+from lib.server.save_endpoint import thread_labels
+from lib.server.save_request import decode_info
+from tests.support.dicom_files import MR_SHAPE, mr_array, write_mr_series
+from tests.support.memory_pacs import MemoryPacs
+
+INFO = {"label_info": [{"name": "liver", "idx": 1}]}
+AFFINE = np.diag([-0.9, -0.8, 3.0, 1.0])
+
+
+def drawing() -> np.ndarray:
+    labels = np.zeros(MR_SHAPE, np.uint8)
+    labels[5:20, 10:31, 2:4] = 1
+    return labels
+
+
+class FakeApp:
+    """What the endpoints use of the app."""
+
+    def __init__(self, store: LocalDatastore) -> None:
+        self.store, self.saved, self.options = store, [], AppOptions()
+
+    def datastore(self) -> LocalDatastore:
+        return self.store
+
+    def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
+        self.saved.append((image_id, label_id))
+        return {"said": "thanks", "image": "not this"}
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> FakeApp:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    nibabel.save(nibabel.Nifti1Image(mr_array(), AFFINE), folder / "my case.nii.gz")
+    return FakeApp(LocalDatastore(str(folder), extensions=["*.nii.gz", "*.nrrd"]))
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    folder = tmp_path_factory.mktemp("series")
+    return write_mr_series(folder, mr_array()), folder
+
+
+@pytest.fixture
+def pacs(series: tuple[str, Path]) -> MemoryPacs:
+    return MemoryPacs(sorted(series[1].iterdir()))
+
+
+@pytest.fixture
+def remote(pacs: MemoryPacs, tmp_path: Path) -> FakeApp:
+    return FakeApp(
+        PacsDatastore(
+            client=pacs,
+            search_filter={},
+            cache_path=str(tmp_path / "cache"),
+            journal=tmp_path / "journal",
+        )
+    )
+
+
+@pytest.fixture(params=["local", "remote"])
+def app(request: pytest.FixtureRequest, series: tuple[str, Path]) -> FakeApp:
+    found: FakeApp = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def client(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    with client_of(app, monkeypatch) as opened:
+        yield opened
+
+
+@contextmanager
+def client_of(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    thread_labels()
+    monkeypatch.setattr(save_endpoint, "app_instance", lambda: app)
+    server = FastAPI()
+    server.include_router(monailabel.endpoints.datastore.router)
+    server.add_api_route("/other", lambda: "here")
+    answer_errors(server)
+    with TestClient(server, raise_server_exceptions=False) as client:
+        yield client
+
+
+def image_of(app: FakeApp) -> str:
+    (image,) = app.store.list_images()
+    return str(image)
+
+
+def label_bytes(app: FakeApp, labels: np.ndarray | None = None, name: str = "l.nii.gz") -> bytes:
+    affine = read_volume(Path(app.store.get_image_uri(image_of(app)))).affine
+    values = drawing() if labels is None else labels
+    if name.endswith(".bin"):
+        return values.tobytes(order="F")
+    path = Path(app.store._datastore_path).parent / name
+    if name.endswith(".nrrd"):
+        write_nrrd(path, values, affine)
+    else:
+        LabelMap(values, affine).write(path)
+    data = path.read_bytes()
+    path.unlink()
+    return data
+
+
+def put(
+    client: TestClient,
+    content: bytes,
+    image: str | None,
+    params: object = INFO,
+    name: str = "label.nii.gz",
+    **query: str,
+) -> Any:
+    text = params if isinstance(params, str) else json.dumps(params)
+    address = query if image is None else {"image": image, **query}
+    return client.put(
+        "/datastore/label",
+        params=address,
+        data={"params": text},
+        files={"label": (name, io.BytesIO(content))},
+    )
+
+
+def saved_values(app: FakeApp, tag: str = "final") -> np.ndarray:
+    return read_volume(Path(app.store.get_label_uri(image_of(app), tag))).array
+
+
+@pytest.mark.parametrize("name", ["label.nii.gz", "Weird.1 (2).NII.GZ", "x.nrrd", "label.bin"])
+def test_saved_and_fetched(client: TestClient, app: FakeApp, name: str) -> None:
+    image = image_of(app)
+    answer = put(client, label_bytes(app, name=name.lower()), image, name=name)
+    assert answer.status_code == 200, answer.text
+    said = answer.json()
+    assert (said["image"], said["label"], said["tag"], said["stored"]) == (
+        image,
+        image,
+        "final",
+        True,
+    )
+    assert said["said"] == "thanks"
+    assert said["note"].endswith(".")
+    np.testing.assert_array_equal(saved_values(app), drawing())
+    assert app.store.get_labeled_images() == [image]
+    assert app.saved == [(image, image)]
+    got = client.get("/datastore/label", params={"label": image, "tag": "final"})
+    assert got.status_code == 200
+    assert "attachment" in got.headers["content-disposition"]
+    path = Path(app.store.get_label_uri(image, "final"))
+    assert got.content == path.read_bytes()
+    head = client.head("/datastore/label", params={"image": image, "tag": "final"})
+    assert (head.status_code, head.content) == (200, b"")
+
+
+def test_who_is_signed_in_is_noted_not_who_the_client_says(
+    client: TestClient, app: FakeApp
+) -> None:
+    image = image_of(app)
+    put(client, label_bytes(app), image, {**INFO, "user": "somebody else", "own": [1]})
+    assert app.store.get_label_info(image, "final")["user"] == "admin"  # the host's, signed out
+
+
+def test_other_tags_stay_local_and_are_no_final_labels(client: TestClient, app: FakeApp) -> None:
+    image = image_of(app)
+    answer = put(client, label_bytes(app), image, tag="original")
+    assert answer.status_code == 200, answer.text
+    assert app.store.get_labeled_images() == []
+    assert app.saved == []
+    np.testing.assert_array_equal(saved_values(app, "original"), drawing())
+    assert (
+        client.get("/datastore/label", params={"label": image, "tag": "final"}).status_code == 404
+    )
+    got = client.get("/datastore/label", params={"label": image, "tag": "original"})
+    assert got.status_code == 200
+
+
+def test_an_empty_label(client: TestClient, app: FakeApp) -> None:
+    answer = put(client, label_bytes(app, drawing() * 0), image_of(app))
+    assert answer.status_code == 200, answer.text
+    assert app.store.get_labeled_images() == [image_of(app)]
+
+
+@pytest.mark.parametrize(
+    "tag", ["../final", "a/b", "..", ".", "x" * 65, "a b", "é", "final\0", "-"]
+)
+def test_hostile_tags(client: TestClient, app: FakeApp, tag: str) -> None:
+    answer = put(client, label_bytes(app), image_of(app), tag=tag)
+    assert answer.status_code == 400
+    assert "tag" in answer.json()["detail"]
+    for method, key in (("GET", "label"), ("HEAD", "image")):
+        got = client.request(method, "/datastore/label", params={key: image_of(app), "tag": tag})
+        assert got.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("image", "status"),
+    [
+        ("../../etc/passwd", 400),
+        ("/etc/passwd", 400),
+        ("..", 400),
+        ("", 400),
+        ("a\0b", 400),
+        ("x" * 2000, 400),
+        ("unknown", 404),
+        ("1.2.3", 404),
+        ("9" * 70, 404),
+        (None, 422),
+    ],
+)
+def test_hostile_and_unknown_images(
+    client: TestClient, app: FakeApp, image: str | None, status: int
+) -> None:
+    answer = put(client, label_bytes(app), image)
+    assert answer.status_code == status
+    assert answer.json()["detail"]
+    if image is not None:
+        got = client.get("/datastore/label", params={"label": image, "tag": "final"})
+        assert got.status_code in (400, 404)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        "{",
+        "[]",
+        "null",
+        '"x"',
+        "[" * 100_000,
+        '{"label_info": 3}',
+        '{"label_info": ["liver"]}',
+        '{"label_info": [{"name": 3}]}',
+        '{"label_info": [{"name": "a", "idx": "1"}]}',
+        '{"label_info": [{"name": "a", "idx": -1}]}',
+        '{"reviewed": "all"}',
+        '{"reviewed": [1.5]}',
+        '{"reviewed": [true]}',
+        '{"prompts": "many"}',
+        '{"model": 3}',
+        '{"model_version": {}}',
+        json.dumps({"model": "x" * 1000}),
+        json.dumps({"own": "x" * 600_000}),
+    ],
+)
+def test_wrong_params(client: TestClient, app: FakeApp, params: str) -> None:
+    answer = put(client, label_bytes(app), image_of(app), params)
+    assert answer.status_code == 400, answer.text
+    assert "NOT saved" in answer.json()["detail"]
+    assert app.store.get_labeled_images() == []
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"", "label.nii.gz"),
+        (b"no label", "label.nii.gz"),
+        (b"\x1f\x8b" + b"x" * 400, "label.nii.gz"),
+        (b"NRRD0004\n", "label.nrrd"),
+        (b"123", "label.bin"),
+        (b"", "label.bin"),
+        (b"x", "label.exe"),
+        (b"x", "label"),
+        (b"x", "../../label.sh"),
+    ],
+)
+def test_no_label_files(client: TestClient, app: FakeApp, content: bytes, name: str) -> None:
+    answer = put(client, content, image_of(app), name=name)
+    assert answer.status_code == 415, answer.text
+    assert "What to do" in answer.json()["detail"]
+    assert app.store.get_labeled_images() == []
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        drawing()[:-1],
+        drawing()[:, :, :1],
+        -drawing().astype(np.int16),
+        drawing() * 0.5,
+        np.where(drawing(), np.nan, 0.0),
+        np.arange(drawing().size, dtype=np.int32).reshape(MR_SHAPE),
+    ],
+)
+def test_files_that_are_no_label_of_this_image(
+    client: TestClient, app: FakeApp, array: np.ndarray
+) -> None:
+    answer = put(client, label_bytes(app, array), image_of(app))
+    assert answer.status_code == 415, answer.text
+    assert app.store.get_labeled_images() == []
+
+
+def test_no_file_at_all(client: TestClient, app: FakeApp) -> None:
+    answer = client.put("/datastore/label", params={"image": image_of(app)}, data={"params": "{}"})
+    assert answer.status_code == 422
+
+
+def test_a_label_that_waits_for_the_pacs(
+    remote: FakeApp, pacs: MemoryPacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with client_of(remote, monkeypatch) as client:
+        content, image = label_bytes(remote), image_of(remote)
+        pacs.refuses = 403
+        said = put(client, content, image, {**INFO, "prompts": [1, 2], "reviewed": [0]}).json()
+        assert said["stored"] is False
+        assert "kept here" in said["note"]
+        assert "403" in said["note"]
+        assert remote.saved == [(image, image)]
+        got = client.get("/datastore/label", params={"label": image, "tag": "final"})
+        assert got.status_code == 200
+        (entry,) = remote.store.labels.journal.entries()
+        assert (entry.prompts, entry.reviewed, entry.user) == (2, (0,), "admin")
+
+
+def test_others_are_answered_while_a_label_goes_to_the_pacs(
+    remote: FakeApp, pacs: MemoryPacs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    store = pacs.store_instances
+
+    def slow(datasets: Any) -> object:
+        begun.set()
+        assert go_on.wait(20)
+        return store(datasets)
+
+    monkeypatch.setattr(pacs, "store_instances", slow)
+    answers: list[Any] = []
+    with client_of(remote, monkeypatch) as client:
+        content, image = label_bytes(remote), image_of(remote)
+        thread = threading.Thread(target=lambda: answers.append(put(client, content, image)))
+        thread.start()
+        assert begun.wait(20)
+        assert client.get("/other").json() == "here"
+        go_on.set()
+        thread.join(20)
+    assert answers[0].status_code == 200
+
+
+def test_the_routes_take_what_the_hosts_took() -> None:
+    thread_labels()
+    thread_labels()
+    routes = [r for r in monailabel.endpoints.datastore.router.routes if r.path.endswith("/label")]
+    assert sorted((r.path, *r.methods) for r in routes) == [
+        ("/datastore/label", "DELETE"),
+        ("/datastore/label", "GET"),
+        ("/datastore/label", "HEAD"),
+        ("/datastore/label", "PUT"),
+    ]
+    ours = {r.endpoint for r in routes if r.endpoint.__module__ == save_endpoint.__name__}
+    assert len(ours) == 3
+
+
+def test_a_host_without_these_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = SimpleNamespace(router=SimpleNamespace(routes=[]))
+    monkeypatch.setattr(save_endpoint, "_host", empty)
+    with pytest.raises(LookupError, match="api_save_label"):
+        thread_labels()
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "idx", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+keys = st.sampled_from(["label_info", "reviewed", "prompts", "model", "model_version", "other"])
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(st.dictionaries(keys, values, max_size=4) | values)
+def test_any_json_is_taken_or_refused_with_a_sentence(params: object) -> None:
+    try:
+        info = decode_info(json.dumps(params))
+    except RequestError as error:
+        assert "NOT saved" in error.message
+    else:
+        assert isinstance(info, dict)
