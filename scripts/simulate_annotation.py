@@ -62,6 +62,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=2, help="cases before each (default 2)")
     parser.add_argument("--steps", type=int, default=30, help="batches of each (default 30)")
     parser.add_argument(
+        "--rate", type=float, default=0.0, help="peak learning rate; 0 takes the recipe's (default)"
+    )
+    parser.add_argument(
         "--publish",
         choices=("gate", "force"),
         default="gate",
@@ -115,6 +118,7 @@ def simulate(
                 arguments.rounds,
                 arguments.batch,
                 arguments.steps,
+                arguments.rate,
                 arguments.publish,
                 checkpoint,
                 arguments.out / "cache",

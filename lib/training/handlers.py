@@ -74,7 +74,7 @@ class Watch:
         with using(self.learner):
             dice, clicks = self.measure()
         record = EpochRecord(epoch, self.clock.seconds, loss, dice, clicks, self._rate(epoch))
-        # What served before is no candidate: the gate compares the best of what was learned with it.
+        # What served before is no candidate: the gate compares it with the best that was learned.
         learned = [r.score for r in self.history if r.epoch > 0]
         if not learned or record.score > max(learned):
             self.best, self.best_epoch = self.learner.result(), epoch

@@ -85,7 +85,7 @@ class Recipe:
     augment: bool = True
     objects: int = 5
     rehearsal: float = 0.25
-    learning_rate: float = 2e-4
+    learning_rate: float = 5e-4
     iou_rate: float = 5.0
     schedule: bool = True
     warmup: float = 0.05

@@ -35,6 +35,7 @@ class Course:
         rounds: trainings.
         batch: cases labelled before each.
         steps: batches of each training.
+        rate: peak learning rate, 0 for the recipe's.
         publish: "gate" or "force", see `lib.training.settings`.
         checkpoint: base weights.
         cache: embeddings, shared by all runs.
@@ -45,6 +46,7 @@ class Course:
     rounds: int
     batch: int
     steps: int
+    rate: float
     publish: str
     checkpoint: Path
     cache: Path
@@ -194,6 +196,7 @@ def _round(
             "train": "decoder",
             "max_epochs": 1,
             "epoch_steps": course.steps,
+            "learning_rate": course.rate,
             "publish": course.publish,
         }
     )

@@ -124,6 +124,7 @@ def affine_of(content: bytes, server: RunningServer) -> npt.NDArray[np.float64]:
     return read_volume(path).affine
 
 
+@pytest.mark.timeout(900)
 def test_the_loop_closes(cases: tuple[RunningOrthanc, dict[str, int]]) -> None:
     pacs, numbers = cases
     conf = {

@@ -150,7 +150,7 @@ def test_a_failed_write_leaves_no_file(ask, tmp_path, monkeypatch):
 
 
 def test_uncertainty_is_a_number_and_a_map_on_the_clicked_slice(ask, small_study):
-    path, facts = ask(foreground=[[20, 17, 5]], uncertainty=True)
+    _, facts = ask(foreground=[[20, 17, 5]], uncertainty=True)
     assert 0 <= facts["uncertainty"] <= 1
     answer = SimpleITK.ReadImage(facts["uncertainty_file"])
     image = SimpleITK.ReadImage(str(small_study / f"{OBLIQUE}.nii.gz"))
