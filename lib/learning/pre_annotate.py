@@ -3,19 +3,20 @@
 Three sources, the surest first:
 
 * ``neighbours``: the image carries a label on some slices; it is carried on to the others;
-* ``examples``: other images carry labels; of the objects that the network finds by itself, those
-  stay that look like labelled ones (`lib.learning.look_alikes`), and in a volume the best one of
-  each label is carried on;
+* ``examples``: other images carry labels; of the objects that the network finds by itself, on a
+  grid and where labelled ones are elsewhere, those stay that look like them
+  (`lib.learning.look_alikes`), and in a volume the best one of each label is carried on;
 * ``proposals``: nothing is labelled; all that the network is sure of becomes one label.
 
-Costs one encode for each slice that no cache knows, 64 decodes for each slice that is searched, and
-a few for each slice that something is carried to. The work goes to the worker of the network behind
-everybody's clicks.
+Costs one encode for each slice that no cache knows, 64 decodes for each slice that is searched,
+five more for each place where labelled objects are (12 of each label at most), and a few for each
+slice that something is carried to. The work goes to the worker of the network behind everybody's
+clicks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,12 +26,12 @@ from numpy.typing import NDArray
 from lib.inference.cache import ByteBoundedCache
 from lib.inference.decoder import Embedding
 from lib.inference.propagate import PropagateSettings, propagate
-from lib.inference.proposals import Filter, Proposal, propose
+from lib.inference.proposals import Filter, Proposal, decode_points, grid_points, select
 from lib.inference.segmenter import SliceSegmenter
 from lib.inference.volume_mask import PackedMask
 from lib.inference.volume_network import Step, VolumeNetwork, VolumeSlices
 from lib.inference.worker import Priority
-from lib.learning.look_alikes import LookAlikes, object_features
+from lib.learning.look_alikes import LookAlikes, centre_of, object_features
 from lib.prompts.prompt import Prompt
 from lib.prompts.simulate import interior_click
 
@@ -41,8 +42,12 @@ UNNAMED = "object"
 """Label of what nobody has named."""
 SEARCHED = 12
 """So many slices of a volume are searched, evenly."""
-MIN_SIMILARITY = 0.5
-"""What is less similar to labelled objects is none of them."""
+MIN_LIKENESS = 0.1
+"""What is less like labelled objects is none of them."""
+GRID = 8
+"""Clicks along each side of a slice."""
+AROUND = ((0.0, 0.0), (0.03, 0.0), (-0.03, 0.0), (0.0, 0.03), (0.0, -0.03))
+"""Clicks at a place where a labelled object is elsewhere, as shares of the image's sides."""
 ANY = Filter(min_iou=0.3, min_stability=0.5)
 """Objects that may look like labelled ones, and need not be sure for that."""
 SURE = Filter(most=8)
@@ -167,20 +172,21 @@ def searched_slices(count: int) -> list[int]:
 
 
 def _search(network: VolumeNetwork, k: int, known: LookAlikes) -> list[_Found]:
-    embedding, proposals = _proposals(network, k, ANY)
+    embedding, proposals = _proposals(network, k, ANY, known.places())
     numbers = embedding.tensor.float().cpu().numpy()
     found = []
     for proposal in proposals:
-        features = object_features(numbers, proposal.mask)
-        likeness = known.likeness(features, float(proposal.mask.mean()))
-        if likeness is not None and likeness.similarity >= MIN_SIMILARITY:
-            rank = likeness.similarity * proposal.iou
+        mask = proposal.mask
+        features = object_features(numbers, mask)
+        likeness = known.likeness(features, float(mask.mean()), centre_of(mask))
+        if likeness is not None and likeness.value >= MIN_LIKENESS:
+            rank = likeness.value * proposal.iou
             found.append(_Found(k, likeness.label, rank, proposal))
     return found
 
 
 def _proposals(
-    network: VolumeNetwork, k: int, wanted: Filter
+    network: VolumeNetwork, k: int, wanted: Filter, places: Sequence[tuple[float, float]] = ()
 ) -> tuple[Embedding, tuple[Proposal, ...]]:
     segmenter, view = network.segmenter, network.view(k)
     worker = segmenter.worker
@@ -189,7 +195,14 @@ def _proposals(
     def run(work: Callable[[], object]) -> object:
         return worker.run(Priority.AHEAD, work)
 
-    return image, propose(segmenter.decoder, image, wanted=wanted, run=run)
+    height, width = image.height, image.width
+    points = [
+        (min(max(x + dx, 0.0), 1.0) * (width - 1), min(max(y + dy, 0.0), 1.0) * (height - 1))
+        for x, y in places
+        for dx, dy in AROUND
+    ]
+    points += grid_points(height, width, GRID)
+    return image, select(decode_points(segmenter.decoder, image, points, run=run), wanted)
 
 
 def _carried(

@@ -29,7 +29,7 @@ from lib.inference.propagate import PropagateSettings
 from lib.inference.view import SliceView
 from lib.inference.volume_network import VolumeSlices
 from lib.inference.worker import Priority
-from lib.learning.look_alikes import LabelledObject, LookAlikes, object_features
+from lib.learning.look_alikes import LabelledObject, LookAlikes, centre_of, object_features
 from lib.learning.pre_annotate import PreAnnotation, carry_on, network_of, recognise, suggest
 from lib.server.dispatch import image_path
 from lib.server.host import running_server, sentence_last
@@ -227,7 +227,8 @@ class PreAnnotateTask:
         for label, mask in zip(image.labels, masks, strict=True):
             if mask.any():
                 features = object_features(numbers, mask)
-                yield LabelledObject(label, features, float(mask.mean()), image.name)
+                area, centre = float(mask.mean()), centre_of(mask)
+                yield LabelledObject(label, features, area, centre, image.name)
 
 
 def images_for(datastore: Datastore, which: str) -> list[str]:

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from lib.learning.look_alikes import LabelledObject, LookAlikes, object_features
+from lib.learning.look_alikes import (
+    MOST_PLACES,
+    LabelledObject,
+    LookAlikes,
+    centre_of,
+    object_features,
+)
 
 
 def embedding(seed=0):
@@ -22,7 +28,7 @@ def square(first, last, size=16):
 def known(label="disc", first=0, last=8, image="a", seed=0):
     mask = square(first, last)
     features = object_features(embedding(seed), mask)
-    return LabelledObject(label, features, float(mask.mean()), image)
+    return LabelledObject(label, features, float(mask.mean()), centre_of(mask), image)
 
 
 def test_features_have_length_one_and_no_common_part():
@@ -32,30 +38,57 @@ def test_features_have_length_one_and_no_common_part():
     assert features[3] > 0.9
 
 
+def value(alike, mask, seed=9, area=None, centre=None):
+    """How alike an object of another image is, and to what."""
+    features = object_features(embedding(seed), mask)
+    area = float(mask.mean()) if area is None else area
+    likeness = alike.likeness(features, area, centre or centre_of(mask))
+    return likeness.label, likeness.value
+
+
 def test_an_object_of_the_same_kind_is_alike_in_another_image():
     alike = LookAlikes([known(seed=n, image=str(n)) for n in range(3)])
-    likeness = alike.likeness(object_features(embedding(9), square(0, 8)), 0.25)
-    assert likeness is not None
-    assert likeness.label == "disc" and likeness.similarity > 0.9
-    other = alike.likeness(object_features(embedding(9), square(8, 16)), 0.25)
-    assert other is not None and other.similarity < 0.2
+    label, likeness = value(alike, square(0, 8))
+    assert label == "disc" and likeness > 0.9
+    assert value(alike, square(8, 16), centre=(0.25, 0.25))[1] < 0.2, "another kind of place"
 
 
 def test_the_nearest_label_is_named():
     alike = LookAlikes([known(), known("rest", 8, 16)])
-    likeness = alike.likeness(object_features(embedding(5), square(9, 16)), 0.2)
-    assert likeness is not None and likeness.label == "rest"
+    assert value(alike, square(9, 16), seed=5)[0] == "rest"
     assert alike.labels == ("disc", "rest")
 
 
-@pytest.mark.parametrize("area", [0.1, 0.6])
-def test_objects_of_another_size_are_none_of_them(area):
+@pytest.mark.parametrize("area", [0.05, 0.9])
+def test_another_size_makes_it_less_likely(area):
     alike = LookAlikes([known()])
-    assert alike.likeness(object_features(embedding(), square(0, 8)), area) is None
+    assert value(alike, square(0, 8), area=area)[1] < 0.5 * value(alike, square(0, 8))[1]
+
+
+def test_another_place_makes_it_less_likely():
+    alike = LookAlikes([known()])
+    near = value(alike, square(0, 8), centre=(0.27, 0.25))[1]
+    far = value(alike, square(0, 8), centre=(0.75, 0.25))[1]
+    assert near > 0.8 and far < 0.01
 
 
 def test_nothing_is_alike_where_nothing_is_known():
-    assert LookAlikes([]).likeness(object_features(embedding(), square(0, 8)), 0.2) is None
+    alike = LookAlikes([])
+    assert alike.likeness(object_features(embedding(), square(0, 8)), 0.2, (0.5, 0.5)) is None
+    assert alike.places() == ()
+
+
+def test_places_are_those_of_labelled_objects_and_not_too_many():
+    assert LookAlikes([known()]).places() == (centre_of(square(0, 8)),)
+    many = LookAlikes([known(seed=n) for n in range(100)])
+    assert len(many.places()) == MOST_PLACES
+
+
+def test_the_centre_of_a_mask():
+    assert centre_of(square(0, 8)) == (0.25, 0.25)
+    mask = np.zeros((10, 20), dtype=bool)
+    mask[9, 0] = True
+    assert centre_of(mask) == (0.025, 0.95)
 
 
 def test_how_many_there_may_be_is_what_one_image_had():
