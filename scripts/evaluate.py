@@ -7,6 +7,9 @@ largest error, and so on; nothing is random. DIR holds .npz files (image (H, W[,
 NAME_label.nii.gz, of which every slice of plausible shape is taken, one target for each part of a
 label.
 
+Beside the network stands what one gets without any: the ellipse inscribed in the box, and for
+clicks a region grown from them. Intervals are 95 %, patients resampled.
+
 Several --zoom or --precision are compared in the same run, target by target; further precisions are
 compared with the first one on the same prompts. Times are those of answers on an image that is
 encoded already; what a zoom encodes counts.
@@ -45,10 +48,12 @@ from lib.inference.embedding_store import EmbeddingStore
 from lib.inference.segmenter import SegmentResult, SliceSegmenter
 from lib.inference.view import SliceView
 from lib.inference.worker import PriorityWorker
-from lib.networks import ARCHITECTURES, AdapterSam, build_model
+from lib.networks import ARCHITECTURES, AdapterSam, build_model, find_architecture
 from lib.networks.backends import BACKENDS, Encoder, choose_device, make_encoder
 from lib.options import ZOOMS
 from lib.prompts.prompt import Prompt
+from lib.training.baselines import ask_without_network
+from lib.training.bootstrap import mean_intervals
 from lib.training.evaluate import (
     Answer,
     Plan,
@@ -74,7 +79,10 @@ class Setting:
     @property
     def name(self) -> str:
         """As tables say it."""
-        return f"zoom {self.zoom}, {self.precision}"
+        return self.precision if self.zoom == "-" else f"zoom {self.zoom}, {self.precision}"
+
+
+WITHOUT_NETWORK = Setting("-", "no network")
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ class Row:
     """One target in one setting; ``same`` is the agreement with the first precision."""
 
     case: str
+    patient: str
     label: str
     side: float
     setting: Setting
@@ -176,6 +185,7 @@ def rows_of(options: argparse.Namespace) -> Iterator[Row]:
             number += len(case.masks)
             if wanted.isdisjoint(numbers):
                 continue
+            grey = SliceView(case.image, find_architecture(options.model).intensity).image8()
             opened = [(entrant.setting, *entrant.open(case)) for entrant in entrants]
             for index in (n - numbers.start for n in numbers if n in wanted):
                 references: dict[str, dict[str, Answer]] = {}
@@ -186,7 +196,10 @@ def rows_of(options: argparse.Namespace) -> Iterator[Row]:
                     same = {} if reference is answers else agreement(ask, reference)
                     side = network_side(target)
                     label = case.labels[index]
-                    yield Row(case.name, label, side, setting, answers, same, seconds)
+                    who = case.name, case.patient, label, side
+                    yield Row(*who, setting, answers, same, seconds)
+                plain = annotate(ask_without_network(grey), target, options.prompts)
+                yield Row(*who, WITHOUT_NETWORK, plain, {}, 0.0)
                 bar.update()
 
 
@@ -198,6 +211,11 @@ def summary(rows: list[Row], names: tuple[str, ...]) -> dict[str, Any]:
             name: float(np.mean([getattr(row.answers[name], measure) for row in rows]))
             for name in names
         }
+    values = np.array([[row.answers[name].dice for name in names] for row in rows])
+    intervals = mean_intervals(values, [row.patient for row in rows])
+    found["dice_interval"] = {
+        name: [interval.low, interval.high] for name, interval in zip(names, intervals, strict=True)
+    }
     found["encode_seconds"] = float(np.mean([row.encode_seconds for row in rows]))
     if rows[0].same:
         found["agreement"] = {name: float(np.mean([r.same[name] for r in rows])) for name in names}
@@ -209,7 +227,7 @@ def report(rows: list[Row], options: argparse.Namespace) -> dict[str, Any]:
     """What metrics.json holds: the first setting in front, all of them below ``settings``."""
     names = options.prompts.names
     settings = []
-    for setting in dict.fromkeys(row.setting for row in rows):
+    for setting in sorted(dict.fromkeys(row.setting for row in rows), key=WITHOUT_NETWORK.__eq__):
         own = [row for row in rows if row.setting == setting]
         classes = {name: [r for r in own if size_class(r.side) == name] for name in size_names()}
         settings.append(
@@ -221,8 +239,9 @@ def report(rows: list[Row], options: argparse.Namespace) -> dict[str, Any]:
             }
         )
     chosen = {key: str(value) for key, value in vars(options).items()}
-    first = {key: settings[0][key] for key in ("dice", "iou", "n_masks")}
-    return {"options": chosen, **first, "settings": settings}
+    first = {key: settings[0][key] for key in ("dice", "dice_interval", "iou", "n_masks")}
+    baseline = settings.pop()
+    return {"options": chosen, **first, "settings": settings, "baseline": baseline}
 
 
 def per_case(row: Row) -> dict[str, Any]:
@@ -240,7 +259,7 @@ def table(found: dict[str, Any], names: tuple[str, ...]) -> str:
     lines = [f"| target | n | setting | {' | '.join(heads)} | zoomed |"]
     lines.append("|---|---|---|" + "---|" * (len(heads) + 1))
     for size in (*size_names(), ALL):
-        for setting in found["settings"]:
+        for setting in (*found["settings"], found["baseline"]):
             part = setting if size == ALL else setting["sizes"].get(size)
             if part is not None:
                 name = Setting(setting["zoom"], setting["precision"]).name

@@ -56,7 +56,14 @@ def test_settings_are_compared(
     assert not any(case["zoomed"] for case in first["per_case"])
     assert third["per_case"][0]["zoomed"]
     assert third["sizes"]["16 to 32"]["n_masks"] == 2
+    for low, high, mean in ((*first["dice_interval"][n], first["dice"][n]) for n in ("box", "1")):
+        assert low <= mean <= high
+    baseline = found["baseline"]
+    assert baseline["n_masks"] == 3
+    assert baseline["dice"]["box"] > 0.9, "discs are ellipses"
+    assert 0 < baseline["dice"]["1"] < 1
     table = (out / "table.md").read_text()
+    assert "| all | 3 | no network |" in table
     assert table in capsys.readouterr().out
     assert "| 64 to 128 | 1 | zoom off, fp32 |" in table
 
