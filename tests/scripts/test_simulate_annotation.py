@@ -74,6 +74,7 @@ def test_wrong_arguments(tmp_path: Path, wrong: list[str]) -> None:
 
 
 @pytest.mark.server
+@pytest.mark.timeout(600)
 def test_a_short_run_learns_saves_and_goes_on(tmp_path: Path) -> None:
     data = tmp_path / "discs"
     data.mkdir()
