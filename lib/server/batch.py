@@ -34,7 +34,7 @@ from lib.learning.pre_annotate import PreAnnotation, carry_on, network_of, recog
 from lib.server.dispatch import image_path
 from lib.server.host import running_server, sentence_last
 from lib.server.infer import Samed2dInferTask
-from lib.server.label_file import write_planes
+from lib.server.label_file import planes_of, write_planes
 from lib.server.labelled import read_labelled
 from lib.server.start_label import FILE_KEY, NAMES_KEY, saved_label
 from lib.server.train_task import NICENESS
@@ -181,11 +181,7 @@ class PreAnnotateTask:
         version: str,
     ) -> dict[str, Any]:
         values = {name: value for value, name in enumerate(found.masks, start=1)}
-        planes: dict[int, Any] = {}
-        for name, slices in found.masks.items():
-            for k, mask in slices.items():
-                plane = planes.setdefault(k, np.zeros((mask.height, mask.width), np.uint8))
-                plane[mask.unpack()] = values[name]
+        planes = planes_of(found.masks, values)
         facts = {
             "model": self._task.name,
             "model_version": version,
@@ -203,9 +199,10 @@ class PreAnnotateTask:
             datastore.save_label(image, str(path), TAG, info)
         finally:
             path.unlink(missing_ok=True)
-        voxels = dict.fromkeys(values, 0)
-        for value, name in enumerate(values, start=1):
-            voxels[name] = int(sum((plane == value).sum() for plane in planes.values()))
+        voxels = {
+            name: sum(int((plane == value).sum()) for plane in planes.values())
+            for name, value in values.items()
+        }
         return {"source": found.source, "iou": facts["iou"], "voxels": voxels}
 
     def _known(self, datastore: Datastore) -> LookAlikes:

@@ -12,6 +12,24 @@ from numpy.typing import NDArray
 
 from lib.imaging.segmentation import write_label, write_nrrd_slices
 from lib.imaging.volume import Volume
+from lib.inference.volume_mask import PackedMask
+
+
+def planes_of(
+    masks: Mapping[str, Mapping[int, PackedMask]], values: Mapping[str, int]
+) -> dict[int, NDArray[np.uint8]]:
+    """Masks as label values: slice k -> (H, W). Where two overlap, the later one is seen.
+
+    Args:
+        masks: label -> slice -> mask.
+        values: label -> value, up to 255.
+    """
+    planes: dict[int, NDArray[np.uint8]] = {}
+    for name, slices in masks.items():
+        for k, mask in slices.items():
+            plane = planes.setdefault(k, np.zeros((mask.height, mask.width), np.uint8))
+            plane[mask.unpack()] = values[name]
+    return planes
 
 
 def write_planes(planes: Mapping[int, NDArray[np.uint8]], volume: Volume, extension: str) -> Path:

@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
-from numpy.typing import NDArray
 
 from lib.errors import RequestError
 from lib.server.drafts import Draft, Drafts
 from lib.server.infer import UNNAMED
-from lib.server.label_file import write_planes
+from lib.server.label_file import planes_of, write_planes
 from lib.server.requests import HOST_KEYS, ClickRequest
 from lib.server.volumes import VolumeStore
 
@@ -76,7 +74,7 @@ class SubmitTask(InferTask):  # type: ignore[misc]  # the host has no types
             )
         values = self._values(draft)
         volume = self._volumes.get(Path(request["image"]))
-        path = write_planes(planes_of(draft, values), volume, click.result_extension)
+        path = write_planes(planes_of(draft.masks, values), volume, click.result_extension)
         # All up to the last one drawn: clients and the datastore count names from 1.
         last = max(values[name] for name in draft.masks)
         return str(path), {
@@ -93,18 +91,3 @@ class SubmitTask(InferTask):  # type: ignore[misc]  # the host has no types
         for name in draft.masks:
             values.setdefault(name, len(values) + 1)
         return values
-
-
-def planes_of(draft: Draft, values: Mapping[str, int]) -> dict[int, NDArray[np.uint8]]:
-    """A draft as label values: slice k -> (H, W).
-
-    Args:
-        draft: what was drawn.
-        values: label -> value, up to 255.
-    """
-    planes: dict[int, NDArray[np.uint8]] = {}
-    for name, masks in draft.masks.items():
-        for k, mask in masks.items():
-            plane = planes.setdefault(k, np.zeros((mask.height, mask.width), np.uint8))
-            plane[mask.unpack()] = values[name]
-    return planes
