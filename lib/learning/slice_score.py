@@ -95,10 +95,14 @@ class ScoreTable:
         return ScoreTable(tuple(row for row in self.rows if row.image in wanted))
 
     def of_one_encoder(self) -> ScoreTable:
-        """The rows of the encoder that has most of them: only their features are comparable."""
+        """The rows of one encoder: only their features are comparable.
+
+        The one that has most of the slices which are to be chosen from. Labelled slices are scored
+        first after a publication; counted too, they would hide all others until those follow.
+        """
         counts: dict[str, int] = {}
         for row in self.rows:
-            counts[row.encoder_version] = counts.get(row.encoder_version, 0) + 1
+            counts[row.encoder_version] = counts.get(row.encoder_version, 0) + (not row.labelled)
         if len(counts) < 2:
             return self
         most = max(counts, key=lambda name: (counts[name], name))

@@ -48,3 +48,9 @@ def test_only_one_encoders_features_are_compared() -> None:
     assert rows.of_one_encoder().images == {"a"}
     assert table(row("a"), row("b")).of_one_encoder().images == {"a", "b"}
     assert rows.of(["b"]).images == {"b"}
+
+
+def test_labelled_slices_of_a_new_encoder_do_not_hide_the_others() -> None:
+    # After a publication labelled slices are the first that the new encoder has seen.
+    new = [row("a", k, labelled=True, encoder="enc-2") for k in range(3)]
+    assert table(*new, row("b"), row("c")).of_one_encoder().images == {"b", "c"}
