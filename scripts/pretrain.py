@@ -3,6 +3,10 @@
 
 Example:
     python scripts/pretrain.py --minutes 60 --data my_images --out runs/samed2d_t
+    python scripts/pretrain.py --config apps/samed2d/weights/samed2d_t.pretrain.toml --out runs/mine
+
+A --config is a TOML file whose keys are the options below without their dashes (learning_rate =
+8e-4). What the command line says too is taken from there; folders of --data add up.
 
 Writes <out>/<architecture>.safetensors (moving average of the weights, float16), resume.pt and
 log.jsonl. Interrupt it at any time and start it again with --resume.
@@ -13,14 +17,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
+from torch.multiprocessing.spawn import ProcessExitedException, spawn
 
 from lib.data.phantoms import PHANTOM_KINDS, make_phantom
 from lib.data.pool import LabelledImage, read_folder, split_by_patient
@@ -29,15 +36,52 @@ from lib.errors import Samed2dError
 from lib.networks import ARCHITECTURES, build_sam
 from lib.training.loop import BatchResult
 from lib.training.pretrain import Pretrainer, PretrainPlan
+from lib.training.processes import Place, join
 from lib.training.validate import click_dice
 
 
-def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line, and the file it names."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.config is None:
+        return options
+    try:
+        settings = tomllib.loads(options.config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        parser.error(f"{options.config}: {error}")
+    allowed = sorted(set(vars(options)) - {"config", "resume"})
+    if unknown := sorted(set(settings) - set(allowed)):
+        parser.error(f"{options.config}: {', '.join(unknown)}; allowed are {', '.join(allowed)}")
+    # In front of the others and as words, so that they are checked like those, which win.
+    words = [word for key, value in settings.items() for word in words_of(key, value)]
+    return parser.parse_args([*words, *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def words_of(key: str, value: object) -> list[str]:
+    """A setting of a file as words of a command line."""
+    option = "--" + key.replace("_", "-")
+    if isinstance(value, bool):
+        return [option] * value
+    values = value if isinstance(value, list) else [value]
+    return [word for each in values for word in (option, str(each))]
+
+
+def kinds(text: str) -> tuple[str, ...]:
+    """Kinds of phantoms, separated by commas."""
+    words = tuple(filter(None, text.split(",")))
+    if unknown := sorted(set(words) - set(PHANTOM_KINDS)):
+        raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: no kind of phantoms")
+    return words
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All options."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     defaults = PretrainPlan()
+    parser.add_argument("--config", type=Path, help="file of options, see above")
     parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="samed2d_t")
     parser.add_argument("--minutes", type=float, default=defaults.minutes, help="length of the run")
     parser.add_argument(
@@ -51,17 +95,29 @@ def parse_arguments() -> argparse.Namespace:
         "--validation-share", type=float, default=0.15, help="patients held out (default 0.15)"
     )
     parser.add_argument(
+        "--validation-phantoms", type=int, default=48, help="measured too (default 48)"
+    )
+    parser.add_argument(
         "--real-share", type=float, default=0.4, help="how often a real image is drawn"
     )
     parser.add_argument(
         "--kinds",
-        default="",
+        type=kinds,
+        default=(),
         help="kinds of phantoms, separated by commas, instead of the usual mixture: "
         + ", ".join(PHANTOM_KINDS),
     )
     parser.add_argument("--batch-size", type=int, default=defaults.batch_size)
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
-    parser.add_argument("--threads", type=int, default=defaults.threads)
+    parser.add_argument(
+        "--processes", type=int, default=1, help="that learn together (default %(default)s)"
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=defaults.threads,
+        help="of each process (default %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--fp32", action="store_true", help="no bfloat16 autocast")
     parser.add_argument("--start-from", type=Path, help="weight file to start from")
@@ -70,7 +126,7 @@ def parse_arguments() -> argparse.Namespace:
         "--save-every", type=float, default=5.0, help="minutes between saves (default 5)"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    return parser.parse_args()
+    return parser
 
 
 def phantom_cases(count: int, seed: int) -> list[LabelledImage]:
@@ -91,7 +147,10 @@ class Reporter:
     def __init__(self, arguments: argparse.Namespace, real: list[LabelledImage]) -> None:
         self.out: Path = arguments.out
         self.save_every = 60 * arguments.save_every
-        self.real, self.phantoms = real, phantom_cases(48, arguments.seed)
+        self.real, self.phantoms = (
+            real,
+            phantom_cases(arguments.validation_phantoms, arguments.seed),
+        )
         self.recent: list[BatchResult] = []
         self.printed = self.saved = time.monotonic()
 
@@ -111,7 +170,7 @@ class Reporter:
         losses = np.mean([r.losses for r in self.recent], axis=0)
         dices = np.mean([r.dices for r in self.recent], axis=0)
         left = run.plan.minutes - run.seconds / 60
-        rate = run.step * run.plan.batch_size / max(run.seconds, 1e-9)
+        rate = run.step * run.plan.batch_size * run.place.world / max(run.seconds, 1e-9)
         print(
             f"step {run.step}  {run.seconds / 60:.1f} min, {left:.1f} left  "
             f"{rate:.1f} images/s  lr {run.learning_rate():.1e}  "
@@ -138,6 +197,29 @@ class Reporter:
 def main() -> int:
     """Run the command line."""
     arguments = parse_arguments()
+    if arguments.processes == 1:
+        return pretrain(arguments, Place())
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    try:
+        spawn(one_of_several, args=(arguments, address), nprocs=arguments.processes)
+    except ProcessExitedException as error:
+        return int(error.exit_code)
+    return 0
+
+
+def one_of_several(rank: int, arguments: argparse.Namespace, address: str) -> None:
+    """One process of a run."""
+    place = Place(rank, arguments.processes, rank)
+    with join(place, address):
+        code = pretrain(arguments, place)
+    if code:
+        sys.exit(code)
+
+
+def pretrain(arguments: argparse.Namespace, place: Place) -> int:
+    """Run, alone or as one process among others; the exit code."""
     torch.manual_seed(arguments.seed)
     plan = PretrainPlan(
         minutes=arguments.minutes,
@@ -146,9 +228,7 @@ def main() -> int:
         threads=arguments.threads,
         seed=arguments.seed,
         bf16=not arguments.fp32,
-        mixture=Mixture(
-            real_share=arguments.real_share, kinds=tuple(filter(None, arguments.kinds.split(",")))
-        ),
+        mixture=Mixture(real_share=arguments.real_share, kinds=arguments.kinds),
     )
     try:
         images = [image for folder in arguments.data for image in read_folder(folder)]
@@ -159,17 +239,19 @@ def main() -> int:
             from lib.networks import load_checkpoint
 
             print(load_checkpoint(model, arguments.start_from).summary(), flush=True)
-        run = Pretrainer(model, training, plan, arguments.out)
+        run = Pretrainer(model, training, plan, arguments.out, place)
         if arguments.resume and run.resume():
             print(f"resumed at step {run.step}", flush=True)
         reporter = Reporter(arguments, validation)
         try:
-            run.run(reporter)
+            run.run(reporter if place.rank == 0 else lambda run, result: None)
         except KeyboardInterrupt:
-            run.save()
+            if place.rank == 0:
+                run.save()
             print("interrupted; the state is saved, go on with --resume", file=sys.stderr)
             return 130
-        reporter.save(run)
+        if place.rank == 0:
+            reporter.save(run)
     except Samed2dError as error:
         print(f"pretrain: {error.message}", file=sys.stderr)
         return 1

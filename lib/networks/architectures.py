@@ -30,6 +30,10 @@ class Architecture:
         iou_hidden_dim: width of the head that predicts the IoU.
         rate_all_masks: let the decoder's single answer compete with its three candidates for the
             best predicted IoU; the published networks choose among the three.
+        stem: channels of the convolutional stem after its first three halvings; None: one
+            projection of patches, as SAM has it. See `lib.networks.stem`.
+        detail_channels: K of the details that a stem keeps for the mask decoder; the prompts are
+            then drawn as maps as well. They travel behind the embedding's channels.
         resize: how an image is brought to ``image_size``: "nearest" as the published recipe
             does, "area" (antialiased) in ours.
         intensity: how native intensities become 8 bit unless the caller says otherwise;
@@ -53,6 +57,8 @@ class Architecture:
     mask_channels: int = 16
     multimask_outputs: int = 3
     rate_all_masks: bool = False
+    stem: tuple[int, int, int] | None = None
+    detail_channels: int = 0
     resize: Literal["nearest", "area"] = "nearest"
     intensity: str = "auto"
 
@@ -60,6 +66,11 @@ class Architecture:
     def grid_size(self) -> int:
         """Tokens along one edge of the image: image_size / patch_size."""
         return self.image_size // self.patch_size
+
+    @property
+    def embedding_channels(self) -> int:
+        """Channels of what the encoder gives: the embedding, and packed details behind it."""
+        return self.prompt_dim + 16 * self.detail_channels
 
     @property
     def low_res_size(self) -> int:
@@ -84,6 +95,20 @@ ARCHITECTURES: dict[str, Architecture] = {
             decoder_mlp_dim=512,
             iou_hidden_dim=128,
             rate_all_masks=True,
+            resize="area",
+        ),
+        Architecture(
+            "samed2d_t2",
+            embed_dim=192,
+            depth=6,
+            num_heads=4,
+            global_attention=(0, 1, 2, 3, 4, 5),
+            prompt_dim=128,
+            decoder_mlp_dim=512,
+            iou_hidden_dim=128,
+            rate_all_masks=True,
+            stem=(24, 48, 96),
+            detail_channels=16,
             resize="area",
         ),
     )

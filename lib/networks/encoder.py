@@ -15,6 +15,7 @@ from torch import nn
 
 from lib.networks.adapters import SamMed2dAdapter
 from lib.networks.architectures import Architecture
+from lib.networks.stem import ConvStem
 
 BLOCK_NORM = partial(nn.LayerNorm, eps=1e-6)
 
@@ -61,9 +62,25 @@ class AdapterBlock(Block):  # type: ignore[misc]
         return merged
 
 
+class DetailEncoder(ImageEncoderViT):  # type: ignore[misc]
+    """SAM's ViT behind a convolutional stem; ``patch_embed`` is a `ConvStem`."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map normalised images (B, 3, S, S) to (B, embedding_channels, S/16, S/16)."""
+        tokens, details = self.patch_embed(x)
+        tokens = tokens + self.pos_embed
+        for block in self.blocks:
+            tokens = block(tokens)
+        return torch.cat([self.neck(tokens.permute(0, 3, 1, 2)), details], dim=1)
+
+
 def build_image_encoder(architecture: Architecture) -> ImageEncoderViT:
-    """Build the encoder (B, 3, S, S) -> (B, prompt_dim, S/16, S/16) with untrained weights."""
-    encoder = ImageEncoderViT(
+    """Build the encoder with untrained weights.
+
+    It maps images (B, 3, S, S) to (B, embedding_channels, S/16, S/16).
+    """
+    stem = architecture.stem
+    encoder = (ImageEncoderViT if stem is None else DetailEncoder)(
         img_size=architecture.image_size,
         patch_size=architecture.patch_size,
         embed_dim=architecture.embed_dim,
@@ -71,6 +88,8 @@ def build_image_encoder(architecture: Architecture) -> ImageEncoderViT:
         out_chans=architecture.prompt_dim,
         norm_layer=BLOCK_NORM,
     )
+    if stem is not None:
+        encoder.patch_embed = ConvStem(stem, architecture.embed_dim, architecture.detail_channels)
     grid = (architecture.grid_size, architecture.grid_size)
     for index in range(architecture.depth):
         window = 0 if index in architecture.global_attention else architecture.window_size

@@ -9,6 +9,7 @@ a CPU torch takes several times as long for the convolutions, above all for thei
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -24,6 +25,7 @@ def predict_masks(
     image_pe: Tensor,
     sparse: Tensor,
     dense: Tensor,
+    refine: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What ``decoder.predict_masks`` computes; rows may also belong to several images.
 
@@ -33,6 +35,7 @@ def predict_masks(
         image_pe: (1, C, h, w) positions of the image's tokens.
         sparse: (R, N, C) prompt tokens.
         dense: (R, C, h, w) what masks add to the image.
+        refine: changes the enlarged tokens (R, C/8, 4h, 4w) before masks are read off them.
 
     Returns:
         Logits (R, 4, 4h, 4w), the single mask first, and predicted IoU (R, 4).
@@ -43,7 +46,11 @@ def predict_masks(
     answers, seen = decoder.transformer(image, image_pe.expand_as(image), tokens)
     masks = [head(answers[:, 1 + n]) for n, head in enumerate(decoder.output_hypernetworks_mlps)]
     pixels = _upscaled(decoder.output_upscaling, seen)
-    logits = _in_place(pixels @ torch.stack(masks, dim=2), *image.shape[2:])
+    if refine is None:
+        logits = _in_place(pixels @ torch.stack(masks, dim=2), *image.shape[2:])
+    else:
+        refined = refine(_in_place(pixels, *image.shape[2:]))
+        logits = torch.einsum("rmc,rchw->rmhw", torch.stack(masks, dim=1), refined)
     return logits, decoder.iou_prediction_head(answers[:, 0])
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from lib.networks.encoder import AdapterBlock
 from lib.networks.fast_adapter import FastAdapter, Scratch, TrainableAdapter
 from lib.networks.fast_attention import FastAttention
+from lib.networks.stem import ConvStem
 
 
 class FastEncoder(nn.Module):
@@ -37,11 +38,18 @@ class FastEncoder(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map normalised images (B, 3, S, S) to embeddings (B, C, S/16, S/16)."""
-        tokens = self.patch_embed(images) + self.pos_embed
+        tokens, details = self._tokens(images)
+        tokens = tokens + self.pos_embed
         for block in self.blocks:
             tokens = block(tokens)
         embeddings: torch.Tensor = self.neck(tokens.permute(0, 3, 1, 2))
-        return embeddings
+        return embeddings if details is None else torch.cat([embeddings, details], dim=1)
+
+    def _tokens(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if isinstance(self.patch_embed, ConvStem):
+            tokens, details = self.patch_embed(images)
+            return tokens, details
+        return self.patch_embed(images), None
 
 
 class FastBlock(nn.Module):

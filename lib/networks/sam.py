@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
@@ -10,8 +11,11 @@ from torch import nn
 from torch.nn import functional
 
 from lib.networks.architectures import SAM_PIXEL_MEAN, SAM_PIXEL_STD, Architecture
+from lib.networks.detail_decoder import DetailMaskDecoder
 from lib.networks.encoder import build_image_encoder
 from lib.networks.fast_decoder import predict_masks
+from lib.networks.prompt_maps import MapPromptEncoder
+from lib.networks.stem import unpack
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,12 @@ class PromptTensors:
 
     def to(self, device: torch.device) -> PromptTensors:
         """The same prompts on a device."""
-        parts = (self.points, self.labels, self.boxes, self.masks)
-        return PromptTensors(*(None if part is None else part.to(device) for part in parts))
+        return PromptTensors(*(None if part is None else part.to(device) for part in self.parts))
+
+    @property
+    def parts(self) -> tuple[torch.Tensor | None, ...]:
+        """Points, labels, boxes and masks."""
+        return self.points, self.labels, self.boxes, self.masks
 
 
 class AdapterSam(nn.Module):
@@ -51,13 +59,17 @@ class AdapterSam(nn.Module):
         self.config = architecture
         grid = (architecture.grid_size, architecture.grid_size)
         self.image_encoder = build_image_encoder(architecture)
-        self.prompt_encoder = PromptEncoder(
+        detailed = architecture.detail_channels > 0
+        self.prompt_encoder = (MapPromptEncoder if detailed else PromptEncoder)(
             embed_dim=architecture.prompt_dim,
             image_embedding_size=grid,
             input_image_size=(architecture.image_size, architecture.image_size),
             mask_in_chans=architecture.mask_channels,
         )
-        self.mask_decoder = MaskDecoder(
+        decoder = (
+            partial(DetailMaskDecoder, architecture.detail_channels) if detailed else MaskDecoder
+        )
+        self.mask_decoder = decoder(
             transformer_dim=architecture.prompt_dim,
             transformer=TwoWayTransformer(
                 depth=architecture.decoder_depth,
@@ -77,7 +89,7 @@ class AdapterSam(nn.Module):
         return (images - self.pixel_mean) / self.pixel_std
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed normalised images (B, 3, S, S) as (B, prompt_dim, S/16, S/16). Dear."""
+        """Embed normalised images (B, 3, S, S) as (B, embedding_channels, S/16, S/16). Dear."""
         embeddings: torch.Tensor = self.image_encoder(images)
         return embeddings
 
@@ -113,7 +125,13 @@ class AdapterSam(nn.Module):
         points = None if prompts.points is None else (prompts.points, prompts.labels)
         sparse, dense = self.prompt_encoder(points, prompts.boxes, prompts.masks)
         positions = self.prompt_encoder.get_dense_pe()
-        return predict_masks(self.mask_decoder, embeddings, positions, sparse, dense)
+        refine = None
+        if self.config.detail_channels:
+            embeddings, details = embeddings.tensor_split([self.config.prompt_dim], dim=1)
+            drawn = self.prompt_encoder.draw(*prompts.parts)
+            dense = dense + self.prompt_encoder.maps(drawn)
+            refine = partial(self.mask_decoder.refine, details=unpack(details), drawn=drawn)
+        return predict_masks(self.mask_decoder, embeddings, positions, sparse, dense, refine)
 
 
 def choose_best(logits: torch.Tensor, iou: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

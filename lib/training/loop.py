@@ -24,7 +24,6 @@ from torch import Tensor, nn
 
 from lib.networks.sam import AdapterSam
 from lib.training.annotator import Annotator, InteractionPlan, Prompter
-from lib.training.losses import DEFAULT_WEIGHTS, LossWeights
 from lib.training.objective import Objective, RowObjective, shown_masks
 from lib.training.parallel import LocalNetwork, TrainedNetwork
 
@@ -130,7 +129,7 @@ def interactive_batch(
     batch: Batch,
     rng: np.random.Generator,
     plan: InteractionPlan,
-    weights: LossWeights = DEFAULT_WEIGHTS,
+    objective: Objective | None = None,
     autocast: torch.dtype | None = None,
 ) -> BatchResult:
     """Our interaction on a model in this process; its gradients are left in the parameters.
@@ -140,12 +139,12 @@ def interactive_batch(
         batch: images and objects.
         rng: source of all random choices.
         plan: how the annotator behaves.
-        weights: of focal, dice and IoU loss.
+        objective: loss of a step; `RowObjective` as it is where None.
         autocast: reduced precision of encoder and decoder (torch.bfloat16), None for float32.
     """
     annotator = Annotator(batch.targets, plan, rng, batch.rows)
-    objective = RowObjective(weights)
-    return interact(LocalNetwork(model), batch, annotator, objective, autocast=autocast)
+    loss = objective or RowObjective()
+    return interact(LocalNetwork(model), batch, annotator, loss, autocast=autocast)
 
 
 def _step_weights(steps: int, first: float | None) -> list[float]:

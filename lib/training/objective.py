@@ -60,11 +60,14 @@ class RowObjective:
         weights: of focal, dice and IoU loss.
         size: edge length in pixels at which masks are compared; a divisor of the targets' size.
         all_share: what the mean over all masks counts, 0..1; the best one counts the rest.
+        single_share: what the decoder's single mask counts by itself where it stands in front of
+            the candidates, 0..1; all masks together count the rest.
     """
 
     weights: LossWeights = DEFAULT_WEIGHTS
     size: int = 64
     all_share: float = 0.0
+    single_share: float = 0.0
 
     def __call__(self, low_res: Tensor, iou: Tensor, targets: Tensor) -> Tensor:
         """Compare at ``size``."""
@@ -77,6 +80,7 @@ class RowObjective:
         masks = self.weights.focal * terms.focal + self.weights.dice * terms.dice
         masks = masks.view(rows, candidates)
         learned = torch.lerp(masks.min(dim=1).values, masks.mean(dim=1), self.all_share)
+        learned = torch.lerp(learned, masks[:, 0], self.single_share)
         return (learned + self.weights.iou * terms.iou.view(rows, candidates).mean(dim=1)).mean()
 
 

@@ -134,6 +134,23 @@ def _decode(
     return model.decode(embeddings, prompts, multimask)
 
 
+def average_gradients(model: nn.Module) -> None:
+    """Give all processes the mean of their gradients, in one message; nothing where one is alone.
+
+    A parameter that a process has no gradient of counts as zero there.
+    """
+    if not torch.distributed.is_initialized():
+        return
+    learning = [p for p in model.parameters() if p.requires_grad]
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in learning]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= torch.distributed.get_world_size()
+    parts = torch.split(flat, [p.numel() for p in learning])
+    for parameter, part in zip(learning, parts, strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
 def total_of(value: float, device: torch.device) -> float:
     """The sum of a number over all processes; the number itself where there is one."""
     if not torch.distributed.is_initialized():

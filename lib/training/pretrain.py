@@ -3,6 +3,10 @@
 A run is bounded by time or by steps and can be interrupted: it saves everything it needs beside
 the weights and goes on from there. What is written as the result is the moving average of the
 weights, which is better than the last step's in short runs.
+
+Several processes may learn together, each from a stream of its own: gradients are averaged once a
+step. On a CPU that others use too, processes of one thread each are faster than one of several
+threads, which all wait at each operation for the one that was interrupted.
 """
 
 from __future__ import annotations
@@ -12,12 +16,14 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from lib.data.pool import LabelledImage
@@ -28,6 +34,14 @@ from lib.networks.sam import AdapterSam
 from lib.training.annotator import InteractionPlan
 from lib.training.loop import Batch, BatchResult, interactive_batch
 from lib.training.losses import LossWeights
+from lib.training.objective import RowObjective
+from lib.training.parallel import average_gradients, mean_of
+from lib.training.processes import Place
+
+OBJECTIVE = RowObjective(LossWeights(iou=5.0), single_share=0.5)
+INTERACTION = InteractionPlan(
+    corrections=2, box_share=0.35, both_share=0.05, interior_share=0.6, single_share=0.0
+)
 
 
 @dataclass(frozen=True)
@@ -36,16 +50,18 @@ class PretrainPlan:
 
     Attributes:
         minutes: length of the run; the learning rate follows the share of it that has passed.
-        batch_size: images a step.
+        batch_size: images a step of each process.
         learning_rate: peak, reached after ``warmup`` of the run, then a cosine down to zero.
         weight_decay: of AdamW, on matrices and kernels only.
         clip: largest norm of the gradient.
-        ema: decay of the moving average of the weights.
+        ema: decay of the moving average of the weights; less at first, so that the average is
+            soon rid of the random numbers that a run begins with.
         seed: of data and prompts.
-        threads: of torch.
+        threads: of torch in each process.
         bf16: run the network in bfloat16 autocast (needs AVX512-BF16 or AMX to be faster).
-        weights: of the loss. The IoU counts more than SAM-Med2D's 1: after 40 minutes with 1 the
-            best of the three masks had Dice 0.76 on the sample study, the chosen one 0.63.
+        objective: the loss. The IoU counts more than SAM-Med2D's 1: after 40 minutes with 1 the
+            best of the three masks had Dice 0.76 on the sample study, the chosen one 0.63. The
+            single mask learns from every step, which makes it the surest answer to a box.
         interaction, mixture: see their own documentation.
     """
 
@@ -57,23 +73,25 @@ class PretrainPlan:
     clip: float = 1.0
     ema: float = 0.998
     seed: int = 1
-    threads: int = 2
+    threads: int = 1
     bf16: bool = True
-    weights: LossWeights = field(default_factory=lambda: LossWeights(iou=5.0))
-    interaction: InteractionPlan = field(default_factory=InteractionPlan)
+    objective: RowObjective = OBJECTIVE
+    interaction: InteractionPlan = INTERACTION
     mixture: Mixture = field(default_factory=Mixture)
 
 
 class _Stream(IterableDataset[Sample]):
     """`sample_stream` in a loader's worker, each worker with a seed of its own."""
 
-    def __init__(self, images: Sequence[LabelledImage], mixture: Mixture, seed: int) -> None:
-        self.images, self.mixture, self.seed = images, mixture, seed
+    def __init__(
+        self, images: Sequence[LabelledImage], mixture: Mixture, seeds: tuple[int, ...]
+    ) -> None:
+        self.images, self.mixture, self.seeds = images, mixture, seeds
 
     def __iter__(self) -> Iterator[Sample]:
         worker = get_worker_info()
         number = worker.id if worker is not None else 0
-        rng = np.random.default_rng([self.seed, number])
+        rng = np.random.default_rng([*self.seeds, number])
         return sample_stream(self.images, self.mixture, rng)
 
 
@@ -88,17 +106,39 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
+@torch.no_grad()
+def _move_average(
+    decay: float, averages: list[Tensor], currents: list[Tensor], steps: Tensor | int
+) -> None:
+    decay = min(decay, (1 + int(steps)) / (10 + int(steps)))
+    torch._foreach_lerp_(averages, currents, 1.0 - decay)
+
+
 class Pretrainer:
-    """A run: model, optimiser, moving average, clock. `run` goes on until the time is used up."""
+    """A run: model, optimiser, moving average, clock. `run` goes on until the time is used up.
+
+    Args:
+        model: to train; equal in all processes.
+        images: labelled ones; phantoms alone where there are none.
+        plan: of the run.
+        out: folder of the results; the leading process writes them.
+        place: of this process among those that learn together, see `lib.training.processes`.
+    """
 
     def __init__(
-        self, model: AdapterSam, images: Sequence[LabelledImage], plan: PretrainPlan, out: Path
+        self,
+        model: AdapterSam,
+        images: Sequence[LabelledImage],
+        plan: PretrainPlan,
+        out: Path,
+        place: Place | None = None,
     ) -> None:
         self.model, self.plan, self.out = model.train(), plan, out
-        self.images = images
+        self.images, self.place = images, place or Place()
         self.step = 0
         self.seconds = 0.0
-        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(plan.ema))  # type: ignore[no-untyped-call]
+        average = partial(_move_average, plan.ema)
+        self.average = AveragedModel(model, multi_avg_fn=average)
         matrices = [p for p in model.parameters() if p.ndim >= 2]
         vectors = [p for p in model.parameters() if p.ndim < 2]
         self.optimiser = torch.optim.AdamW(
@@ -108,6 +148,7 @@ class Pretrainer:
             ],
             lr=plan.learning_rate,
             betas=(0.9, 0.98),
+            fused=True,
         )
 
     @property
@@ -132,9 +173,10 @@ class Pretrainer:
             Samed2dError: the loss is no longer a number; the last saved state is intact.
         """
         torch.set_num_threads(self.plan.threads)
-        rng = np.random.default_rng([self.plan.seed, self.step])
+        seeds = (self.plan.seed, self.step, self.place.rank)
+        rng = np.random.default_rng(seeds)
         loader = DataLoader(
-            _Stream(self.images, self.plan.mixture, self.plan.seed + self.step),
+            _Stream(self.images, self.plan.mixture, seeds),
             batch_size=self.plan.batch_size,
             collate_fn=collate,
             num_workers=1,
@@ -144,7 +186,8 @@ class Pretrainer:
         for batch in loader:
             result = self._train_step(batch, rng)
             self.step += 1
-            self.seconds = time.monotonic() - started
+            # All processes must end at the same step.
+            self.seconds = mean_of(time.monotonic() - started, self.model.pixel_mean.device)
             report(self, result)
             if self.seconds >= 60 * self.plan.minutes:
                 return
@@ -155,13 +198,14 @@ class Pretrainer:
         self.optimiser.zero_grad(set_to_none=True)
         dtype = torch.bfloat16 if self.plan.bf16 else None
         result = interactive_batch(
-            self.model, batch, rng, self.plan.interaction, self.plan.weights, autocast=dtype
+            self.model, batch, rng, self.plan.interaction, self.plan.objective, autocast=dtype
         )
         if not all(math.isfinite(loss) for loss in result.losses):
             raise Samed2dError(
                 got=f"a loss that is no number at step {self.step}",
                 todo="resume from the saved state with a smaller learning rate",
             )
+        average_gradients(self.model)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
         self.optimiser.step()
         self.average.update_parameters(self.model)

@@ -68,3 +68,20 @@ def test_what_a_user_would_see() -> None:
     masks, logits = shown_masks(low_res, torch.tensor([[0.9, 0.1]]), 256)
     assert torch.equal(logits[0, 0], low_res[0, 0])
     assert (masks[0] ^ target[0]).float().mean() < 0.02
+
+
+def test_the_single_mask_learns_by_its_share() -> None:
+    torch.manual_seed(0)
+    targets = torch.zeros(2, 64, 64, dtype=torch.bool)
+    targets[:, 10:40, 20:50] = True
+    iou = torch.zeros(2, 4)
+    for share, learns in ((0.0, False), (0.5, True)):
+        # The second candidate is right, so without a share the single mask learns nothing.
+        logits = torch.full((2, 4, 64, 64), -4.0)
+        logits[:, 2] = targets.float() * 8 - 4
+        logits.requires_grad_()
+        RowObjective(single_share=share)(logits, iou, targets).backward()
+        assert logits.grad is not None
+        assert bool(logits.grad[:, 0].any()) == learns
+        assert logits.grad[:, 2].any()
+        assert not logits.grad[:, [1, 3]].any()

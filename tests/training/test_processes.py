@@ -16,7 +16,7 @@ from lib.training.annotator import InteractionPlan
 from lib.training.examples import FreshExamples
 from lib.training.feed import Feed
 from lib.training.learner import Learner
-from lib.training.parallel import LocalNetwork, SharedNetwork
+from lib.training.parallel import LocalNetwork, SharedNetwork, average_gradients
 from lib.training.processes import Place, join, place_from_environment
 from lib.training.recipe import DEFAULT, Part, Recipe, prepare_parameters
 from tests.support.small_sam import disc_cases, small_sam
@@ -85,3 +85,27 @@ def test_torchrun_says_which_process_this_is(monkeypatch: pytest.MonkeyPatch) ->
 def test_one_process_alone_joins_nobody() -> None:
     with join(Place()):
         assert not torch.distributed.is_initialized()
+
+
+def _averaged(rank: int, address: str, out: Path) -> None:
+    with join(Place(rank, 2, rank), address):
+        model = torch.nn.Linear(2, 1)
+        # The bias has a gradient in one process only.
+        model.weight.grad = torch.full((1, 2), 1.0 + rank)
+        model.bias.grad = torch.tensor([4.0]) if rank else None
+        average_gradients(model)
+        assert model.bias.grad is not None
+        found = [*model.weight.grad[0].tolist(), float(model.bias.grad)]
+        (out / f"{rank}.json").write_text(json.dumps(found))
+
+
+def test_gradients_are_averaged_over_processes(tmp_path: Path) -> None:
+    spawn(_averaged, args=(free_address(), tmp_path), nprocs=2)
+    for rank in range(2):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == [1.5, 1.5, 2.0]
+
+
+def test_a_process_alone_keeps_its_gradients() -> None:
+    model = torch.nn.Linear(2, 1)
+    average_gradients(model)
+    assert model.weight.grad is None
