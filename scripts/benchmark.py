@@ -5,15 +5,17 @@
   click    requests over HTTP, as viewers send them, to a server that is started for it
   volume   one click that samed2d_volume carries through a volume, over HTTP
   next     the next case to label among a thousand, over HTTP, and the scoring behind it
+  phantoms synthetic training images of each kind, drawn by one core
   train    a batch of training against the original's, each in a process of its own
 
 Examples:
   benchmark.py encoder --architecture samed2d_b --upstream ~/SAM-Med2D --json encoder.json
-  benchmark.py encoder --architecture samed2d_t --variants torch:fp32,openvino:int8 --rounds 5
+  benchmark.py encoder --variants torch:fp32,openvino:int8 --beside samed2d_b --rounds 5
   benchmark.py click --architecture samed2d_t --shape 512,512,300 --json click.json
   benchmark.py click --server http://host:8000 --image 1.2.840.1 --shape 512,512,90
   benchmark.py volume --image ct.nii.gz --point 160,230,40
   benchmark.py next --architecture samed2d_t --cases 1000 --json next.json
+  benchmark.py phantoms --images 300 --json phantoms.json
   benchmark.py train --architecture samed2d_b --upstream ~/SAM-Med2D --json train.json
 
 Compare numbers of one run with each other, not those of two: let the machine do nothing else.
@@ -34,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.errors import Samed2dError
 from lib.networks import ARCHITECTURES
-from scripts._benchmark import click, encoder, next_sample, tables, train, volume
+from scripts._benchmark import click, encoder, next_sample, phantoms, tables, train, volume
 from scripts._benchmark.errors import BenchmarkError
 from scripts._benchmark.machine import describe_machine, limit_threads, wanted_threads
 from scripts._benchmark.network import NetworkSource
@@ -92,6 +94,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         ("click", add_click),
         ("volume", add_volume),
         ("next", add_next),
+        ("phantoms", add_phantoms),
         ("train", add_train),
     ):
         about = next(line for line in str(__doc__).splitlines() if line.startswith(f"  {name} "))
@@ -106,6 +109,11 @@ def add_encoder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="samed2d_t")
     parser.add_argument(
         "--variants", type=variants, default=variants(VARIANTS), help=f"default: {VARIANTS}"
+    )
+    parser.add_argument(
+        "--beside",
+        choices=sorted(ARCHITECTURES),
+        help="another network, whose encoder is timed in the same turns",
     )
     add_comparison(parser, "encoder", rounds=10)
     parser.add_argument("--images", type=positive, default=4, help="in each round (default: 4)")
@@ -192,6 +200,13 @@ def add_next(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_phantoms(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--images", type=positive, default=300, help="of each kind (default: 300)")
+    parser.add_argument("--rounds", type=positive, default=3, help="of them (default: 3)")
+    parser.add_argument("--size", type=positive, default=256, help="side, pixels (default: 256)")
+    parser.set_defaults(architecture=None, threads=1)
+
+
 def check_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.checkpoint is not None and options.architecture is None:
         parser.error("--checkpoint needs --architecture: the network it was made for")
@@ -222,6 +237,7 @@ def same_cores(options: argparse.Namespace) -> None:
 
 def run_encoder(options: argparse.Namespace, folder: Path) -> tuple[Any, list[str]]:
     same_cores(options)
+    beside = options.beside and NetworkSource.find(options.beside, None, options.seed)
     plan = encoder.EncoderPlan(
         source=NetworkSource.find(options.architecture, options.checkpoint, options.seed),
         variants=options.variants,
@@ -229,6 +245,7 @@ def run_encoder(options: argparse.Namespace, folder: Path) -> tuple[Any, list[st
         images=options.images,
         upstream=options.upstream,
         device=options.device,
+        beside=beside,
     )
     report = encoder.run(plan, say)
     return report, tables.encoder_lines(report)
@@ -278,6 +295,13 @@ def run_next(options: argparse.Namespace, folder: Path) -> tuple[Any, list[str]]
     return report, tables.next_lines(report)
 
 
+def run_phantoms(options: argparse.Namespace, folder: Path) -> tuple[Any, list[str]]:
+    same_cores(options)
+    plan = phantoms.PhantomPlan(options.images, options.rounds, options.size, options.seed)
+    report = phantoms.run(plan, say)
+    return report, tables.phantom_lines(report)
+
+
 def run_train(options: argparse.Namespace, folder: Path) -> tuple[Any, list[str]]:
     same_cores(options)
     plan = train.TrainPlan(
@@ -298,6 +322,7 @@ RUNS = {
     "click": run_click,
     "volume": run_volume,
     "next": run_next,
+    "phantoms": run_phantoms,
     "train": run_train,
 }
 

@@ -21,6 +21,7 @@ import socket
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -98,7 +99,27 @@ def make_parser() -> argparse.ArgumentParser:
         "--validation-phantoms", type=int, default=48, help="measured too (default 48)"
     )
     parser.add_argument(
-        "--real-share", type=float, default=0.4, help="how often a real image is drawn"
+        "--real-share",
+        type=float,
+        default=Mixture().real_share,
+        help="how often a real image is drawn (default %(default)s)",
+    )
+    parser.add_argument(
+        "--region-share",
+        type=float,
+        default=Mixture().region_share,
+        help="how often segments of a real image are drawn instead of its objects "
+        "(default %(default)s)",
+    )
+    parser.add_argument(
+        "--finish-share",
+        type=float,
+        default=0.0,
+        help="last part of the run that has shares of its own (default: none)",
+    )
+    parser.add_argument("--finish-real-share", type=float, default=0.6, help="default %(default)s")
+    parser.add_argument(
+        "--finish-region-share", type=float, default=0.1, help="default %(default)s"
     )
     parser.add_argument(
         "--kinds",
@@ -221,6 +242,16 @@ def one_of_several(rank: int, arguments: argparse.Namespace, address: str) -> No
 def pretrain(arguments: argparse.Namespace, place: Place) -> int:
     """Run, alone or as one process among others; the exit code."""
     torch.manual_seed(arguments.seed)
+    mixture = Mixture(
+        real_share=arguments.real_share,
+        region_share=arguments.region_share,
+        kinds=arguments.kinds,
+    )
+    finish = replace(
+        mixture,
+        real_share=arguments.finish_real_share,
+        region_share=arguments.finish_region_share,
+    )
     plan = PretrainPlan(
         minutes=arguments.minutes,
         batch_size=arguments.batch_size,
@@ -228,7 +259,9 @@ def pretrain(arguments: argparse.Namespace, place: Place) -> int:
         threads=arguments.threads,
         seed=arguments.seed,
         bf16=not arguments.fp32,
-        mixture=Mixture(real_share=arguments.real_share, kinds=arguments.kinds),
+        mixture=mixture,
+        finish=finish if arguments.finish_share else None,
+        finish_share=arguments.finish_share,
     )
     try:
         images = [image for folder in arguments.data for image in read_folder(folder)]

@@ -142,7 +142,9 @@ class PromptDecoder:
     def _decode_form(
         self, prompts: Sequence[Prompt], embedding: Embedding, multimask: bool
     ) -> list[LowRes]:
-        low_res, best_iou = choose_best(*self._decode_masks(prompts, embedding, multimask))
+        single = self.model.config.single_first and is_first_click(prompts[0])
+        answers = self._decode_masks(prompts, embedding, multimask and not single)
+        low_res, best_iou = choose_best(*answers)
         rows = low_res.cpu().numpy()
         return [LowRes(rows[r], float(best_iou[r, 0])) for r in range(len(prompts))]
 
@@ -156,6 +158,11 @@ class PromptDecoder:
         if multimask and config.rate_all_masks:
             return self.model.decode_all(embedding.tensor, tensors)
         return self.model.decode(embedding.tensor, tensors, multimask)
+
+
+def is_first_click(prompt: Prompt) -> bool:
+    """Whether a prompt is one click and nothing else."""
+    return len(prompt.points) == 1 and prompt.box is None and prompt.mask is None
 
 
 def prompt_tensors(prompts: Sequence[Prompt], frame: Frame) -> PromptTensors:

@@ -62,7 +62,11 @@ class PretrainPlan:
         objective: the loss. The IoU counts more than SAM-Med2D's 1: after 40 minutes with 1 the
             best of the three masks had Dice 0.76 on the sample study, the chosen one 0.63. The
             single mask learns from every step, which makes it the surest answer to a box.
-        interaction, mixture: see their own documentation.
+        interaction: see `InteractionPlan`.
+        mixture: what is learned from.
+        finish: what is learned from in the last ``finish_share`` of the run; None: the same. What
+            is learned last stays best.
+        finish_share: 0..1.
     """
 
     minutes: float = 60.0
@@ -78,6 +82,14 @@ class PretrainPlan:
     objective: RowObjective = OBJECTIVE
     interaction: InteractionPlan = INTERACTION
     mixture: Mixture = field(default_factory=Mixture)
+    finish: Mixture | None = None
+    finish_share: float = 0.35
+
+    def phases(self) -> tuple[tuple[Mixture, float], ...]:
+        """Mixtures with the share of the run at which each ends."""
+        if self.finish is None:
+            return ((self.mixture, 1.0),)
+        return (self.mixture, 1.0 - self.finish_share), (self.finish, 1.0)
 
 
 class _Stream(IterableDataset[Sample]):
@@ -173,23 +185,35 @@ class Pretrainer:
             Samed2dError: the loss is no longer a number; the last saved state is intact.
         """
         torch.set_num_threads(self.plan.threads)
+        started = time.monotonic() - self.seconds
+        for mixture, share in self.plan.phases():
+            end = 60 * self.plan.minutes * share
+            if self.seconds < end:
+                self._run_until(end, mixture, started, report)
+
+    def _run_until(
+        self,
+        end: float,
+        mixture: Mixture,
+        started: float,
+        report: Callable[[Pretrainer, BatchResult], None],
+    ) -> None:
         seeds = (self.plan.seed, self.step, self.place.rank)
         rng = np.random.default_rng(seeds)
         loader = DataLoader(
-            _Stream(self.images, self.plan.mixture, seeds),
+            _Stream(self.images, mixture, seeds),
             batch_size=self.plan.batch_size,
             collate_fn=collate,
             num_workers=1,
             prefetch_factor=4,
         )
-        started = time.monotonic() - self.seconds
         for batch in loader:
             result = self._train_step(batch, rng)
             self.step += 1
             # All processes must end at the same step.
             self.seconds = mean_of(time.monotonic() - started, self.model.pixel_mean.device)
             report(self, result)
-            if self.seconds >= 60 * self.plan.minutes:
+            if self.seconds >= end:
                 return
 
     def _train_step(self, batch: Batch, rng: np.random.Generator) -> BatchResult:

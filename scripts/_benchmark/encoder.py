@@ -31,6 +31,7 @@ class EncoderPlan:
         rounds: in each, every encoder embeds all images, one encoder after the other.
         images: how many.
         upstream: checkout of the original; None takes our own unchanged arithmetic as baseline.
+        beside: another network, whose encoder is timed in the same turns; None for none.
         device: "cpu", "cuda" or "auto".
     """
 
@@ -40,6 +41,7 @@ class EncoderPlan:
     images: int
     upstream: Path | None
     device: str = "cpu"
+    beside: NetworkSource | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class VariantReport:
         memory: of that; the other encoders are in memory meanwhile.
         time: for one image.
         times_faster: the baseline's median by this one's.
-        agreement: with the baseline.
+        agreement: with the baseline; None for another network.
     """
 
     name: str
@@ -74,7 +76,7 @@ class EncoderReport:
         parameters: numbers in the image encoder.
         rounds, images: so often each of so many images was embedded by each encoder.
         baseline: its times; ``times_faster`` is 1.
-        variants: in the order of the plan.
+        variants: in the order of the plan, another network last.
     """
 
     architecture: str
@@ -99,6 +101,29 @@ class ReferenceEncoder:
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Embed normalised images (B, 3, S, S) as (B, C, S/16, S/16)."""
         return self._model.encode(images)
+
+
+class OtherEncoder:
+    """The encoder of another network as it answers clicks; only its time is of interest.
+
+    Args:
+        source: the network.
+        like: network whose images it gets, of the same size.
+    """
+
+    def __init__(self, source: NetworkSource, like: AdapterSam) -> None:
+        model = source.load().to(like.pixel_mean.device).eval()
+        self._encoder = make_encoder(model, "torch", "fp32")
+        self.backend_name = other_name(source)
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed normalised images (B, 3, S, S)."""
+        return self._encoder.encode(images)
+
+
+def other_name(source: NetworkSource) -> str:
+    """As reports name the encoder of another network."""
+    return f"{source.architecture}, torch:fp32"
 
 
 @dataclass(frozen=True)
@@ -141,7 +166,9 @@ class _Contest:
                 memory=entrant.memory,
                 time=times[name],
                 times_faster=times_faster(times[first], times[name]),
-                agreement=compare(self._model, self._cases, embeddings[first], embeddings[name]),
+                agreement=None
+                if isinstance(entrant.encoder, OtherEncoder)
+                else compare(self._model, self._cases, embeddings[first], embeddings[name]),
             )
             for name, entrant in self._entrants.items()
         }
@@ -187,6 +214,11 @@ def run(plan: EncoderPlan, say: Say) -> EncoderReport:
             reason = str(getattr(error, "message", None) or repr(error))
             missing[name] = VariantReport(name, unavailable=reason)
             say(f"{name} is not available: {reason}")
+    names = plan.variants
+    if (other := plan.beside) is not None:
+        say(f"preparing {other.architecture}")
+        contest.add(other_name(other), lambda: OtherEncoder(other, model))
+        names = (*names, other_name(other))
     say(f"{plan.rounds} rounds of {plan.images} images, all encoders in turn")
     reports = contest.reports(plan.rounds) | missing
     return EncoderReport(
@@ -197,5 +229,5 @@ def run(plan: EncoderPlan, say: Say) -> EncoderReport:
         rounds=plan.rounds,
         images=plan.images,
         baseline=reports[baseline],
-        variants=tuple(reports[name] for name in plan.variants),
+        variants=tuple(reports[name] for name in names),
     )

@@ -9,6 +9,7 @@ from scripts._benchmark.encoder import EncoderReport, VariantReport
 from scripts._benchmark.machine import Machine
 from scripts._benchmark.memory import MemoryUse
 from scripts._benchmark.next_sample import NextReport
+from scripts._benchmark.phantoms import PhantomReport
 from scripts._benchmark.statistics import Summary
 from scripts._benchmark.train import TrainReport, TrainSideReport
 from scripts._benchmark.volume import VolumeReport
@@ -122,6 +123,20 @@ def next_lines(report: NextReport) -> list[str]:
         f"scoring   {report.slices_per_second:.1f} slices/s with {report.architecture} "
         f"({report.weights}, encoder {report.encoder}), measured on {report.scored} cases; the "
         "server works half of the time at most",
+    ]
+
+
+def phantom_lines(report: PhantomReport) -> list[str]:
+    """Images a second by kind and in the usual mixture."""
+    rows = [["kind", "images/s", "share"]]
+    for kind, rate in report.rates.items():
+        rows.append([kind, f"{rate:.0f}", f"{100 * report.shares[kind]:.0f} %"])
+    rows.append(["usual mixture", f"{report.mixture:.0f}", "100 %"])
+    return [
+        f"{report.images} phantoms of each kind, {report.size} x {report.size}; images a second of "
+        f"processor time (one core), each image the fastest of {report.rounds} rounds",
+        "",
+        *table(rows),
     ]
 
 

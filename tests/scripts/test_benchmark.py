@@ -23,6 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests_toolbelt import MultipartEncoder
 
+from lib.data.phantoms import PHANTOM_KINDS
 from lib.imaging.segmentation import encode_nrrd_slices
 from lib.networks import ARCHITECTURES, PromptTensors
 from scripts._benchmark import click, encoder, tables, train_sides, upstream
@@ -246,6 +247,17 @@ def main(monkeypatch):
 
 
 SMALL = ["encoder", "--architecture", "tiny", "--rounds", "2", "--images", "2"]
+
+
+def test_another_network_is_timed_in_the_same_turns(main, tmp_path, capsys):
+    file = tmp_path / "report.json"
+    run = [*SMALL, "--variants", "torch:fp32", "--beside", "tiny", "--json", str(file)]
+    assert main(run) == script.DONE
+    _, other = json.loads(file.read_text())["variants"]
+    assert other["name"] == "tiny, torch:fp32"
+    assert other["time"]["count"] == 4
+    assert other["agreement"] is None
+    assert "tiny, torch:fp32" in capsys.readouterr().out
 
 
 def test_encoder_report(main, tmp_path, capsys):
@@ -579,6 +591,26 @@ def scratch(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
     return folder
+
+
+def test_phantoms_of_every_kind_are_timed(main, tmp_path, capsys):
+    file = tmp_path / "report.json"
+    run = ["phantoms", "--images", "1", "--rounds", "1", "--size", "64", "--json", str(file)]
+    assert main(run) == script.DONE
+    report = json.loads(file.read_text())
+    assert set(report["rates"]) == set(report["shares"]) == set(PHANTOM_KINDS)
+    assert sum(report["shares"].values()) == pytest.approx(1)
+    # The rate of the mixture: a second holds so many that their times add up to one.
+    seconds = [share / report["rates"][kind] for kind, share in report["shares"].items()]
+    assert report["mixture"] == pytest.approx(1 / sum(seconds))
+    said = capsys.readouterr().out
+    assert "usual mixture" in said
+    assert all(kind in said for kind in PHANTOM_KINDS)
+
+
+def test_phantoms_of_a_size_that_cannot_be(main, capsys):
+    assert main(["phantoms", "--images", "1", "--size", "32"]) == script.FAILED
+    assert "64 to 2048" in capsys.readouterr().err
 
 
 @pytest.mark.server

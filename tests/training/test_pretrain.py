@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lib.data.stream import Sample
+from lib.data.stream import Mixture, Sample
 from lib.errors import Samed2dError
 from lib.networks import build_sam, load_checkpoint
 from lib.training.pretrain import Pretrainer, PretrainPlan, collate
@@ -103,3 +104,19 @@ def test_a_short_run_from_phantoms_to_a_file(tmp_path: Path) -> None:
     run.save()
     assert steps == list(range(1, len(steps) + 1))
     assert (tmp_path / "small.safetensors").is_file()
+
+
+def test_the_end_of_a_run_has_a_mixture_of_its_own(tmp_path: Path) -> None:
+    first, last = Mixture(kinds=("microscopy",)), Mixture(kinds=("xray",))
+    plan = replace(PLAN, minutes=0.1, mixture=first, finish=last, finish_share=0.5)
+    assert plan.phases() == ((first, 0.5), (last, 1.0))
+    assert PLAN.phases() == ((PLAN.mixture, 1.0),)
+    torch.manual_seed(0)
+    run = Pretrainer(build_sam(SMALL), [], plan, tmp_path)
+    until = []
+    run._run_until = lambda end, mixture, *_: until.append((end, mixture))  # type: ignore[method-assign]
+    run.run(lambda run, result: None)
+    assert until == [(3.0, first), (6.0, last)]
+    run.seconds = 4.0
+    run.run(lambda run, result: None)
+    assert until[2:] == [(6.0, last)], "resumed in its last part"
