@@ -2,11 +2,15 @@
 """Look at the trained versions of a network, and decide which one is served.
 
 Every training that made the network better publishes a version. A running server follows within
-seconds, without a restart. "base" names the weight file itself.
+seconds, without a restart. "base" names the weight file itself. The card of a weight file
+(what it was trained on, how good it is, where it fails) lies beside it; "card" writes measurements
+into it.
 
 Examples:
     python scripts/models.py list
     python scripts/models.py show v0003
+    python scripts/models.py show samed2d_t        the card of its weight file
+    python scripts/models.py card runs/devset/metrics.json --note "not seen in training"
     python scripts/models.py diff v0002 v0003
     python scripts/models.py rollback              what served before
     python scripts/models.py rollback v0001
@@ -30,9 +34,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.errors import NotFoundError, OptionError, Samed2dError
-from lib.networks import ARCHITECTURES
+from lib.networks import ARCHITECTURES, build_model
+from lib.networks.model_card import ModelCard, card_of, card_path, read_card, write_card
+from lib.networks.model_card_text import card_markdown
 from lib.options import parse_options
 from lib.server.models import choose_network, read_models
+from lib.training.card_figures import read_measurement
 from lib.training.registry import BASE, Registry, Version, default_registry
 
 DONE, FAILED, WRONG = 0, 1, 2
@@ -68,7 +75,17 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     command = add("list", "list all versions; * marks the one that serves")
     command.add_argument("--json", action="store_true", help="for programs")
     command = add("show", "show what is known of a version")
-    command.add_argument("name", nargs="?", help="default: the one that serves")
+    command.add_argument(
+        "name", nargs="?", help="version, base, or a network (default: the one that serves)"
+    )
+    command = add("card", "write figures into the card of a weight file")
+    command.add_argument(
+        "metrics",
+        type=Path,
+        nargs="*",
+        help="metrics.json of scripts/evaluate.py",
+    )
+    command.add_argument("--note", default="", help="what the reader must know of that data")
     command = add("diff", "show how two versions differ")
     command.add_argument("a", help="version, or base")
     command.add_argument("b", help="version, or base")
@@ -91,6 +108,8 @@ def open_registry(options: argparse.Namespace) -> Registry:
         OptionError: there is no such network here, or it has no weights.
     """
     served = parse_options()
+    if options.architecture is None and getattr(options, "name", None) in ARCHITECTURES:
+        options.architecture = options.name
     if options.architecture is not None:
         served = replace(served, architecture=options.architecture, checkpoint=None)
     if options.checkpoint is not None:
@@ -126,10 +145,53 @@ def show(registry: Registry, options: argparse.Namespace) -> None:
     """Print all that is known of a version."""
     serving = registry.serving()
     name = options.name or _name(serving)
-    if name == BASE:
+    if name in (BASE, registry.architecture):
         print(f"{BASE}: {registry.base_version}, the weight file {registry.base}")
+        card = card_of(registry.base)
+        print("no model card" if card is None else f"\n{card_markdown(card)}")
         return
     print(json.dumps(_facts(registry.find(name), _name(serving)), indent=2))
+
+
+def write_figures(registry: Registry, options: argparse.Namespace) -> None:
+    """Write figures, and what is known of the weight file, into its card."""
+    path = card_path(registry.base)
+    written = read_card(path)
+    if written is None:
+        raise NotFoundError(
+            got=f"no card {path}",
+            allowed="a card, in which the data and the known failures are written by hand",
+            todo="copy that of another network and correct it",
+        )
+    written = _of_file(written, registry)
+    for file in options.metrics:
+        measurement, weights = read_measurement(file, options.note)
+        if weights != registry.base_sha256:
+            raise OptionError(
+                got=f"{file}, measured with weights {weights[:12]}",
+                allowed=f"figures of {registry.base.name}, {registry.base_sha256[:12]}",
+                todo="measure again with --checkpoint, or name the weights here",
+            )
+        written = written.with_measurement(measurement)
+    write_card(written, path)
+    print(f"{path}: {len(written.measurements)} measurements")
+
+
+def _of_file(written: ModelCard, registry: Registry) -> ModelCard:
+    """The card with name, size and digest of the weight file; figures of another file go."""
+    same = written.weights_sha256 == registry.base_sha256
+    if not same and written.measurements:
+        print("the weights are others than before: earlier figures were taken out", file=sys.stderr)
+    model = build_model(registry.architecture, registry.base)
+    return replace(
+        written,
+        architecture=registry.architecture,
+        weights=registry.base.name,
+        weights_sha256=registry.base_sha256,
+        weights_bytes=registry.base.stat().st_size,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        measurements=written.measurements if same else (),
+    )
 
 
 def diff(registry: Registry, options: argparse.Namespace) -> None:
@@ -179,6 +241,7 @@ def prune(registry: Registry, options: argparse.Namespace) -> None:
 COMMANDS: dict[str, Callable[[Registry, argparse.Namespace], None]] = {
     "list": list_versions,
     "show": show,
+    "card": write_figures,
     "diff": diff,
     "rollback": rollback,
     "export": export,

@@ -223,14 +223,14 @@ def _paint_spine(scene: Scene, section: Section, plan: AbdomenPlan) -> None:
     """Back muscles, vertebra with a bright shell, its processes and the canal."""
     hu = plan.hu
     for muscle in plan.back:
-        level = muscle.level(section)
+        level = muscle.near(section)
         scene.paint(level < 0, hu.muscle)
     for process in plan.processes:
-        level = process.level(section)
+        level = process.near(section)
         scene.paint(level < 0, hu.cortex * 0.75)
         scene.paint(level < -0.45, hu.marrow)
     disc = np.cos(section.z / 35.0 * 2 * np.pi) > 0.85
-    level = plan.vertebra.level(section)
+    level = plan.vertebra.near(section)
     scene.paint(level < 0, 90.0 if disc else hu.cortex, "vertebra")
     if not disc:
         scene.paint(level < -0.2, hu.marrow + 18.0 * section.waves[1], "vertebra")
@@ -246,7 +246,7 @@ def _paint_liver(scene: Scene, section: Section, plan: AbdomenPlan, cavity: Mask
     for vessel in plan.vessels:
         scene.paint(vessel.inside(section) & liver, 0.6 * hu.liver + 0.4 * hu.vessel, None, "liver")
     for number, lesion in enumerate(plan.lesions, start=1):
-        level, name = lesion.level(section), f"liver lesion {number}"
+        level, name = lesion.near(section), f"liver lesion {number}"
         scene.paint((level < 0) & liver, hu.lesion, name, "liver")
         scene.paint((level < -0.6) & liver, hu.lesion - 12.0, name, "liver")
 
@@ -261,7 +261,7 @@ def _paint_kidneys(scene: Scene, section: Section, plan: AbdomenPlan) -> None:
         rx, ry, rz = blob.radii
         if abs(section.z - z) > 1.2 * rz:
             continue
-        level = blob.level(section)
+        level = blob.near(section)
         notch = Blob(
             (x + side * 1.0 * rx, y - 0.45 * ry, z), (0.62 * rx, 0.42 * ry, 0.5 * rz), 0.4 * side
         )
@@ -276,7 +276,7 @@ def _paint_gut(scene: Scene, section: Section, plan: AbdomenPlan, cavity: Mask) 
     for loop, gas in zip(plan.bowel, plan.bowel_gas, strict=True):
         if abs(section.z - loop.centre[2]) > 1.2 * loop.radii[2]:
             continue
-        level = loop.level(section)
+        level = loop.near(section)
         inside = (level < 0) & cavity
         scene.paint(inside, hu.bowel + 25.0, "bowel")
         lumen = inside & (level < -0.35)
@@ -286,7 +286,7 @@ def _paint_gut(scene: Scene, section: Section, plan: AbdomenPlan, cavity: Mask) 
     for part in plan.pancreas:
         texture = 0.5 * (hu.muscle + hu.liver) + 9.0 * section.waves[3]
         scene.paint(part.inside(section) & cavity, texture, "pancreas")
-    level = plan.stomach.level(section)
+    level = plan.stomach.near(section)
     inside = (level < 0) & cavity
     scene.paint(inside, hu.muscle + 15.0, "stomach")
     lumen = inside & (level < -0.22)

@@ -6,6 +6,8 @@ generator alone.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -23,6 +25,16 @@ def blur(image: Field, sigma: float) -> Field:
     return np.asarray(
         ndimage.gaussian_filter(image, sigma, truncate=2.5, mode="nearest"), np.float32
     )
+
+
+def soften(planes: Field, sigma: float) -> Field:
+    """Gaussian blur of each plane of (C, H, W); ``sigma`` in pixels, nothing below 0.3."""
+    return planes if sigma < 0.3 else np.stack([blur(plane, sigma) for plane in planes])
+
+
+def colour_image(planes: npt.NDArray[np.floating[Any]]) -> Image8:
+    """An image (H, W, 3) from planes (3, H, W) of 0..255, clipped; fractions are cut off."""
+    return np.ascontiguousarray(np.moveaxis(np.clip(planes, 0, 255).astype(np.uint8), 0, 2))
 
 
 def window(image: Field, lower: float, upper: float) -> Image8:

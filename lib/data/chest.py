@@ -105,7 +105,7 @@ def _bones(rng: np.random.Generator, scene: Scene, section: Section) -> None:
         (vary(rng, (0, 54, 0), (18, 15, 900), shift=1, wave=0.03), "vertebra"),
         (vary(rng, (0, -88, 0), (18, 6, 900), shift=2, wave=0.06), "sternum"),
     ):
-        level = blob.level(section)
+        level = blob.near(section)
         scene.paint(level < 0, cortex, name)
         scene.paint(level < -0.3, marrow, name)
     scene.paint(Blob((0, 73, 0), (8, 7, 900)).inside(section), 25.0, "spinal canal")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.data.acquisition import Image8, blur, grain
+from lib.data.acquisition import Image8, blur, colour_image, grain
 from lib.data.random_fields import Field, fractal_field, smooth_field
 from lib.data.scene import Scene
 from lib.data.stamps import blob_stamp
@@ -28,7 +28,7 @@ def _polyps(rng: np.random.Generator, scene: Scene, relief: Field, tint: Field) 
 
 
 def _tool(rng: np.random.Generator, scene: Scene, picture: Field) -> None:
-    """A metal shaft that enters from an edge; painted over the picture (H, W, 3)."""
+    """A metal shaft that enters from an edge; painted over the picture (3, H, W)."""
     size = scene.labels.shape[0]
     turn = rng.uniform(0, 6.3)
     tip = rng.uniform(0.35, 0.65, 2) * size
@@ -39,10 +39,8 @@ def _tool(rng: np.random.Generator, scene: Scene, picture: Field) -> None:
     wide = np.float32(rng.uniform(0.02, 0.06) * size)
     shaft = (along > 0) & (np.abs(across) < wide)
     shine = 0.5 + 0.5 * np.cos(across / wide * 2.0 + np.float32(rng.uniform(-1, 1)))
-    metal = (
-        np.float32(rng.uniform(60, 220)) * shine[..., None] * np.asarray([1, 1, 1.05], np.float32)
-    )
-    np.copyto(picture, metal, where=shaft[..., None])
+    bright = np.float32(rng.uniform(60, 220)) * shine[shaft]
+    picture[:, shaft] = bright * np.asarray([[1], [1], [1.05]], np.float32)
     scene.labels[shaft] = scene.label_of("instrument")
 
 
@@ -68,16 +66,18 @@ def make_endoscopy(rng: np.random.Generator, size: int) -> tuple[Image8, Scene]:
     shift = np.asarray([25.0, 40.0, 30.0]) * rng.uniform(0.5, 1.6)
     lines = np.abs(smooth_field(rng, size, size, size / 14)) < 0.05
     veins = blur(lines.astype(np.float32), 0.8) * np.float32(rng.uniform(0, 0.5))
-    picture = (mucosa + tint[..., None] * shift) * (shade * fall * (1 - 0.4 * veins))[..., None]
-    picture = picture.astype(np.float32)
+    # Planes first: numpy is several times faster than with three channels last.
+    planes = mucosa[:, None, None] + tint * shift[:, None, None]
+    planes *= shade * fall * (1 - 0.4 * veins)
+    picture = planes.astype(np.float32)
     if rng.random() < 0.3:
         _tool(rng, scene, picture)
     gloss = smooth_field(rng, size, size, size / 28) + 1.2 * (shade - 1.0)
-    picture[gloss > rng.uniform(2.2, 3.2)] = rng.uniform(225, 255)
+    picture[:, gloss > rng.uniform(2.2, 3.2)] = rng.uniform(225, 255)
     if rng.random() < 0.6:
         edge = np.abs(axis - 0.5)
         corner = edge[:, None] + edge[None, :] > rng.uniform(0.75, 0.95)
-        picture[corner] = rng.uniform(0, 12)
+        picture[:, corner] = rng.uniform(0, 12)
         scene.labels[corner] = 0
     noise = grain(rng, np.zeros((size, size), np.float32), rng.uniform(0.5, 6), 0.7)
-    return np.clip(picture + noise[..., None], 0, 255).astype(np.uint8), scene
+    return colour_image(picture + noise), scene

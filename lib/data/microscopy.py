@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.data.acquisition import Image8, blur, grain, stretch
+from lib.data.acquisition import Image8, blur, colour_image, grain, stretch
 from lib.data.random_fields import Field, fractal_field, smooth_field
 from lib.data.scene import Scene
 from lib.data.stamps import blob_stamp, scatter
@@ -63,5 +63,4 @@ def make_microscopy(rng: np.random.Generator, size: int) -> tuple[Image8, Scene]
     fibres = np.clip(smooth_field(rng, size, size, size / 30, size / 9), 0, 2)
     amount += np.float32(rng.uniform(0.0, 0.12)) * fibres
     amount = grain(rng, amount, rng.uniform(0.01, 0.06))
-    colour = ground + amount[..., None] * (stain - ground)
-    return np.clip(colour, 0, 255).astype(np.uint8), scene
+    return colour_image(ground[:, None, None] + amount * (stain - ground)[:, None, None]), scene

@@ -4,6 +4,8 @@ Sources are folders with ``.npz`` files (``image`` (H, W[, 3]), ``mask`` (N, H, 
 ``labels`` (N,)) and pairs ``NAME_image.nii.gz`` / ``NAME_label.nii.gz``, of which every slice of
 plausible shape along every axis is taken. The rules are SAM-Med2D's (Cheng et al. 2023, section
 3.1): the shorter side at least half the longer one, one mask for each connected component.
+
+`lib.data.case_files` reads more layouts, and one file after the other.
 """
 
 from __future__ import annotations
@@ -11,12 +13,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
 import numpy as np
+from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from lib.errors import ImageError
@@ -86,17 +91,9 @@ def read_npz(path: Path, whole: bool = False) -> LabelledImage:
             components of some size.
 
     Raises:
-        ImageError: keys or shapes are not those described above.
+        ImageError: a damaged file, or keys or shapes that are not those described above.
     """
-    with np.load(path) as arrays:
-        if not {"image", "mask"} <= set(arrays.files):
-            raise ImageError(
-                got=f"{path.name} with {', '.join(arrays.files)}",
-                allowed="arrays 'image' and 'mask'",
-                todo="write it again",
-            )
-        image, masks = arrays["image"], arrays["mask"].astype(bool)
-        labels = arrays["labels"] if "labels" in arrays.files else np.arange(len(masks))
+    image, masks, labels = _arrays_of(path)
     if masks.shape[1:] != image.shape[:2] or not len(masks) or len(labels) != len(masks):
         raise ImageError(
             got=f"{path.name}: image {image.shape}, masks {masks.shape}, {len(labels)} labels",
@@ -113,21 +110,49 @@ def read_npz(path: Path, whole: bool = False) -> LabelledImage:
     return LabelledImage(path.stem, _patient(path.stem), image, masks, names)
 
 
-def read_pair(image_path: Path, label_path: Path) -> Iterator[LabelledImage]:
+def _arrays_of(
+    path: Path,
+) -> tuple[NDArray[np.generic], NDArray[np.bool_], NDArray[np.generic]]:
+    """Image, masks and labels of an ``.npz`` file; objects in it are refused unread."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if not {"image", "mask"} <= set(arrays.files):
+                raise ImageError(
+                    got=f"{path.name} with {', '.join(arrays.files)}",
+                    allowed="arrays 'image' and 'mask'",
+                    todo="write it again",
+                )
+            image, masks = arrays["image"], arrays["mask"].astype(bool)
+            labels = arrays["labels"] if "labels" in arrays.files else np.arange(len(masks))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ImageError(
+            got=f"{path.name}, which cannot be read ({error})",
+            allowed="an .npz file with arrays 'image', 'mask' and 'labels'",
+            todo="write it again",
+        ) from error
+    return image, masks, labels
+
+
+def read_pair(image_path: Path, label_path: Path, case: str = "") -> Iterator[LabelledImage]:
     """Slices, along all three axes, of a volume and its label map on the same grid.
 
+    Args:
+        image_path: of the volume.
+        label_path: of the label map, 0 where nothing is.
+        case: name of it; empty takes the image file's.
+
     Raises:
-        ImageError: the two grids differ in shape.
+        ImageError: a damaged file, or grids that differ in shape.
     """
     volume = read_volume(image_path)
-    label_map = np.asarray(nibabel.loadsave.load(label_path).dataobj).astype(np.int32)  # type: ignore[attr-defined]
+    label_map = _label_map(label_path)
     if label_map.shape != volume.array.shape:
         raise ImageError(
             got=f"{label_path.name} of shape {label_map.shape} for {volume.array.shape}",
             allowed="a label map on the image's own grid",
             todo="resample the label map",
         )
-    case = image_path.name.removesuffix("_image.nii.gz")
+    case = case or image_path.name.removesuffix("_image.nii.gz")
     for axis in range(3):
         # The spacing decides whether the slice looks like a picture or like a squashed one.
         height_spacing, width_spacing = np.delete(volume.spacing, axis)[::-1]
@@ -144,7 +169,20 @@ def read_pair(image_path: Path, label_path: Path) -> Iterator[LabelledImage]:
             )
             if len(masks):
                 name = f"{case}_{'ijk'[axis]}{index:03d}"
-                yield LabelledImage(name, _patient(case), picture, masks, names)
+                yield LabelledImage(name, _patient(case), picture, masks, names, volume.modality)
+
+
+def _label_map(path: Path) -> NDArray[np.int32]:
+    """Values of a NIfTI label map in the file's own voxel order."""
+    try:
+        image = nibabel.loadsave.load(path)
+        return np.asarray(image.dataobj).astype(np.int32)  # type: ignore[attr-defined]
+    except (OSError, ValueError, EOFError, zlib.error, ImageFileError) as error:
+        raise ImageError(
+            got=f"{path.name}, which cannot be read ({error})",
+            allowed="a NIfTI label map",
+            todo="write it again",
+        ) from error
 
 
 def split_components(

@@ -12,7 +12,7 @@ from lib.data.scene import Mask, Scene, SceneObject
 
 def _chord(blob: Blob, section: Section) -> Field:
     """Relative path length (H, W) of the beam through an ellipsoid, 1 through the middle."""
-    return np.asarray(np.sqrt(np.maximum(-blob.level(section), 0.0)), np.float32)
+    return np.asarray(np.sqrt(np.maximum(-blob.near(section), 0.0)), np.float32)
 
 
 def _tube(
@@ -31,10 +31,12 @@ def _tube(
 
 def _bone(scene: Scene, gap: Field, weight: float, shell: float) -> Mask:
     """Add a tube-shaped bone: dense shell, looser inside; returns its mask."""
-    outer = np.sqrt(np.maximum(1 - gap * gap, 0))
-    inner = np.sqrt(np.maximum(shell * shell - gap * gap, 0))
-    scene.values += np.float32(weight) * (outer - 0.72 * inner)
-    return gap < 1
+    mask = gap < 1
+    within = gap[mask]
+    outer = np.sqrt(np.maximum(1 - within * within, 0))
+    inner = np.sqrt(np.maximum(shell * shell - within * within, 0))
+    scene.values[mask] += np.float32(weight) * (outer - 0.72 * inner)
+    return mask
 
 
 def _chest(rng: np.random.Generator, scene: Scene, section: Section) -> None:
@@ -50,14 +52,16 @@ def _chest(rng: np.random.Generator, scene: Scene, section: Section) -> None:
     heart = vary(rng, (22, 42, 0), (rng.uniform(46, 68), 54, 900), 0.5, wave=0.04)
     scene.values += np.float32(rng.uniform(0.5, 1.0)) * _chord(heart, section) ** 0.6
     scene.overlays.append(SceneObject("heart", heart.inside(section)))
+    aside = np.abs(section.x)
+    bend = ((aside - 70) / 75) ** 2
+    there = {side: (section.x * side >= 8) & (aside <= 128) for side in (-1.0, 1.0)}
     for order in range(8):
         drop = rng.uniform(20, 40)
         for side in (-1.0, 1.0):
             mid = -105 + order * 27
-            bend = ((np.abs(section.x) - 70) / 75) ** 2
             centre = mid + bend * drop - 0.15 * side * section.x
-            gap = np.abs(section.y - centre) / 6.0 + 5.0 * (section.x * side < 8)
-            gap += 5.0 * (np.abs(section.x) > 128)
+            gap = np.abs(section.y - centre) / 6.0
+            gap[~there[side]] = 5.0
             _bone(scene, gap, rng.uniform(0.12, 0.3), 0.6)
     for side in (-1.0, 1.0):
         clavicle = _tube(section, (side * 10, -108), (side * 125, -135), (7, 6))
@@ -84,7 +88,7 @@ def _limb(rng: np.random.Generator, scene: Scene, section: Section) -> None:
         gap = _tube(section, start, end, (thick, thick * 1.05))
         knee = end if index == 0 else start
         knob = vary(rng, (knee[0], knee[1], 0), (thick * 1.9, thick * 1.2, 900), shift=1, wave=0.08)
-        head = np.sqrt(np.maximum(knob.level(section) + 1, 0))
+        head = np.sqrt(np.maximum(knob.near(section) + 1, 0))
         both = np.minimum(gap, head)
         mask = _bone(scene, both, rng.uniform(0.7, 1.3), rng.uniform(0.55, 0.8))
         scene.overlays.append(SceneObject("bone", mask))
@@ -106,7 +110,7 @@ def _pelvis(rng: np.random.Generator, scene: Scene, section: Section) -> None:
         head = vary(rng, (side * 96, 30, 0), (24, 24, 900), shift=2, stretch=0.05, wave=0.02)
         neck = _tube(section, (side * 96, 30), (side * 138, 62), (17, 19))
         shaft = _tube(section, (side * 138, 55), (side * 132, 260), (21, 18))
-        gap = np.minimum(np.sqrt(np.maximum(head.level(section) + 1, 0)), np.minimum(neck, shaft))
+        gap = np.minimum(np.sqrt(np.maximum(head.near(section) + 1, 0)), np.minimum(neck, shaft))
         mask = _bone(scene, gap, rng.uniform(0.8, 1.2), rng.uniform(0.5, 0.75))
         scene.overlays.append(SceneObject("femur", mask))
         ramus = _tube(section, (side * 72, 42), (side * 12, 66), (11, 9))

@@ -47,11 +47,11 @@ def spline_basis(length: int, knots: int) -> Field:
 
 
 def draw_up(coefficients: Field, height: int, width: int) -> Field:
-    """Spline surface (height, width) through a grid of coefficients (rows, columns)."""
-    rows, columns = coefficients.shape
-    return (
-        spline_basis(height, rows) @ coefficients @ spline_basis(width, columns).T / _SPLINE_POWER
-    )
+    """Spline surface (..., height, width) through grids of coefficients (..., rows, columns)."""
+    rows, columns = coefficients.shape[-2:]
+    drawn: Field = spline_basis(height, rows) @ coefficients @ spline_basis(width, columns).T
+    drawn /= _SPLINE_POWER
+    return drawn
 
 
 def smooth_field(
@@ -81,7 +81,8 @@ def fractal_field(
         step = max(scale / 2**octave, 1.5)
         total += np.float32(weight) * smooth_field(rng, height, width, step)
         power += weight**2
-    return total / np.float32(np.sqrt(power))
+    total /= np.float32(np.sqrt(power))
+    return total
 
 
 def soft_noise(rng: np.random.Generator, height: int, width: int, softness: float) -> Field:
@@ -96,4 +97,5 @@ def soft_noise(rng: np.random.Generator, height: int, width: int, softness: floa
     again = mixed.copy()
     again[:, 1:] += kernel * mixed[:, :-1]
     again[:, :-1] += kernel * mixed[:, 1:]
-    return again / np.float32(1.0 + 2.0 * kernel**2)
+    again /= np.float32(1.0 + 2.0 * kernel**2)
+    return again

@@ -82,7 +82,12 @@ class Scene:
             min_area: pixels.
             whole_organs: an organ's mask includes the lesions in it.
         """
-        found = [o for o in self.overlays if np.count_nonzero(o.mask) >= min_area]
+        found = [
+            SceneObject(o.name, part)
+            for o in self.overlays
+            if np.count_nonzero(o.mask) >= min_area
+            for part in components(o.mask, min_area)
+        ]
         for index, box in enumerate(ndimage.find_objects(self.labels), start=1):
             if box is None:
                 continue
@@ -102,8 +107,26 @@ class Scene:
 
 def components(mask: Mask, min_area: int) -> list[Mask]:
     """The 4-connected components of a mask that have at least ``min_area`` pixels."""
-    numbered, count = ndimage.label(mask)
+    box = bounding_box(mask)
+    numbered, count = ndimage.label(mask[box])
     if count == 1:
         return [mask]
     areas = np.bincount(numbered.ravel())
-    return [numbered == n for n in range(1, count + 1) if areas[n] >= min_area]
+    found = []
+    for number in range(1, count + 1):
+        if areas[number] >= min_area:
+            part = np.zeros(mask.shape, np.bool_)
+            part[box] = numbered == number
+            found.append(part)
+    return found
+
+
+def bounding_box(mask: Mask, margin: int = 0) -> tuple[slice, slice]:
+    """Rows and columns of a mask (H, W), ``margin`` wider on all sides; none of an empty mask."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    return (
+        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + margin + 1),
+        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + margin + 1),
+    )

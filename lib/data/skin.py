@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lib.data.acquisition import Image8, blur, grain
+from lib.data.acquisition import Image8, blur, colour_image, grain
 from lib.data.random_fields import Field, fractal_field, smooth_field
 from lib.data.scene import Scene
 from lib.data.stamps import blob_stamp
@@ -53,14 +53,16 @@ def make_dermoscopy(rng: np.random.Generator, size: int) -> tuple[Image8, Scene]
     dark = skin * (rng.uniform(0.2, 0.75) + rng.normal(0, 0.05, 3)) * np.asarray([1.05, 0.95, 0.9])
     shade = 1.0 + 0.06 * smooth_field(rng, size, size, size / 2)
     shade += 0.03 * fractal_field(rng, size, size, size / 25)
-    picture = (skin + np.clip(amount, 0, 1.3)[..., None] * (dark - skin)) * shade[..., None]
-    picture *= 1.0 - 0.85 * _hair(rng, size)[..., None]
+    # Planes first: numpy is several times faster than with three channels last.
+    planes = skin[:, None, None] + np.clip(amount, 0, 1.3) * (dark - skin)[:, None, None]
+    planes *= shade
+    planes *= 1.0 - 0.85 * _hair(rng, size)
     axis = (np.arange(size, dtype=np.float32) / size - 0.5) * 2
     off_axis = np.hypot(axis[:, None], axis[None, :])
-    picture *= (1.0 - np.float32(rng.uniform(0, 0.35)) * off_axis**2)[..., None]
+    planes *= 1.0 - np.float32(rng.uniform(0, 0.35)) * off_axis**2
     if rng.random() < 0.25:
         lit = off_axis < rng.uniform(0.95, 1.15)
-        picture[~lit] = rng.uniform(0, 15)
+        planes[:, ~lit] = rng.uniform(0, 15)
         scene.labels[~lit] = 0
     noise = grain(rng, np.zeros((size, size), np.float32), rng.uniform(0.5, 6), 0.6)
-    return np.clip(picture + noise[..., None], 0, 255).astype(np.uint8), scene
+    return colour_image(planes + noise), scene

@@ -2,8 +2,8 @@
 
 * The ellipse inscribed in the exact box, for boxes.
 * Seeded region growing, for clicks: all that is connected with a foreground click and has about its
-  grey value, less what background clicks give (Adams and Bischof, Seeded region growing, 1994, in
-  its simplest form with a fixed tolerance).
+  grey value, less what background clicks give; what both give goes to the nearest click (after
+  Adams and Bischof, Seeded region growing, 1994, with a fixed tolerance).
 
 Both are deterministic and cost milliseconds.
 """
@@ -46,32 +46,67 @@ def ellipse_in_box(box: Box, height: int, width: int) -> Mask:
     return np.asarray(across**2 + down**2 <= 1.0)
 
 
-def grown_region(grey: NDArray[np.uint8], prompt: Prompt, tolerance: float = TOLERANCE) -> Mask:
-    """What grows from the clicks of a prompt.
+class RegionGrower:
+    """Grows regions in one image; what grew from a pixel before is remembered.
+
+    Not for several threads at once.
 
     Args:
         grey: (H, W) or (H, W, 3), as the network sees the image.
-        prompt: points in pixels of it; a box cuts the result off.
         tolerance: see `TOLERANCE`.
-
-    Returns:
-        (H, W) bool; the clicked pixels have the side they were clicked for.
     """
-    values = grey.astype(np.float32)
-    if values.ndim == 3:
-        values = values.mean(axis=2)
-    values = ndimage.gaussian_filter(values, SMOOTHING)
-    inside = np.zeros(values.shape, dtype=np.bool_)
-    outside = np.zeros_like(inside)
-    for (x, y), label in zip(prompt.points, prompt.labels, strict=True):
-        region = _grown(values, round(y), round(x), tolerance)
-        (inside if label == FOREGROUND else outside)[region] = True
-    mask = inside & ~outside
-    for (x, y), label in zip(prompt.points, prompt.labels, strict=True):
-        mask[round(y), round(x)] = label == FOREGROUND
-    if prompt.box is not None:
-        mask &= _in_box(prompt.box, mask.shape)
-    return mask
+
+    def __init__(self, grey: NDArray[np.uint8], tolerance: float = TOLERANCE) -> None:
+        values = grey.astype(np.float32)
+        if values.ndim == 3:
+            values = values.mean(axis=2)
+        self._values: NDArray[np.float32] = ndimage.gaussian_filter(values, SMOOTHING)
+        self._tolerance = tolerance
+        self._regions: dict[tuple[int, int], Mask] = {}
+
+    def mask(self, prompt: Prompt) -> Mask:
+        """What grows from the clicks of a prompt.
+
+        Args:
+            prompt: points in pixels of the image; a box cuts the result off.
+
+        Returns:
+            (H, W) bool; the clicked pixels have the side they were clicked for.
+        """
+        inside = np.zeros(self._values.shape, dtype=np.bool_)
+        outside = np.zeros_like(inside)
+        for (x, y), label in zip(prompt.points, prompt.labels, strict=True):
+            region = self._region(round(y), round(x))
+            (inside if label == FOREGROUND else outside)[region] = True
+        mask = inside & ~outside
+        both = inside & outside
+        if both.any():
+            mask[both] = self._nearest(both, prompt) == FOREGROUND
+        for (x, y), label in zip(prompt.points, prompt.labels, strict=True):
+            mask[round(y), round(x)] = label == FOREGROUND
+        if prompt.box is not None:
+            mask &= _in_box(prompt.box, mask.shape)
+        return mask
+
+    def _nearest(self, where: Mask, prompt: Prompt) -> NDArray[np.int64]:
+        """For the pixels of a mask the label of the click nearest to each."""
+        rows, columns = np.nonzero(where)
+        clicks = np.array(prompt.points, dtype=np.float64).reshape(-1, 2)
+        distances = [(columns - x) ** 2 + (rows - y) ** 2 for x, y in clicks]
+        labels = np.asarray(prompt.labels, dtype=np.int64)
+        return np.asarray(labels[np.argmin(distances, axis=0)])
+
+    def _region(self, row: int, column: int) -> Mask:
+        if (row, column) not in self._regions:
+            alike = np.abs(self._values - self._values[row, column]) <= self._tolerance
+            parts, _ = ndimage.label(alike, structure=np.ones((3, 3)))
+            self._regions[row, column] = parts == parts[row, column]
+        return self._regions[row, column]
+
+
+def grown_region(grey: NDArray[np.uint8], prompt: Prompt, tolerance: float = TOLERANCE) -> Mask:
+    """As `RegionGrower.mask`, once."""
+    return RegionGrower(grey, tolerance).mask(prompt)
 
 
 def ask_without_network(grey: NDArray[np.uint8]) -> Ask:
@@ -81,24 +116,19 @@ def ask_without_network(grey: NDArray[np.uint8]) -> Ask:
         grey: (H, W) or (H, W, 3) uint8.
     """
     height, width = grey.shape[:2]
+    grower = RegionGrower(grey)
     nothing = np.zeros((1, 1, 1), dtype=np.float32)
 
     def ask(prompt: Prompt) -> SegmentResult:
         if prompt.box is not None and not prompt.points:
             mask = ellipse_in_box(prompt.box, height, width)
         else:
-            mask = grown_region(grey, prompt)
+            mask = grower.mask(prompt)
         logits = np.where(mask, np.float32(1), np.float32(-1))
         prediction = Prediction(mask, logits, 0.0, nothing)
         return SegmentResult(prediction, Timings(0.0, 0.0, 0.0, 0.0), "no network", True)
 
     return ask
-
-
-def _grown(values: NDArray[np.float32], row: int, column: int, tolerance: float) -> Mask:
-    alike = np.abs(values - values[row, column]) <= tolerance
-    parts, _ = ndimage.label(alike, structure=np.ones((3, 3)))
-    return np.asarray(parts == parts[row, column])
 
 
 def _in_box(box: Box, shape: tuple[int, ...]) -> Mask:

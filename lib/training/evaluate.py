@@ -4,6 +4,9 @@ The box is the exact one around the target. The first click is the target's inne
 next one the innermost pixel of the largest error, foreground or background. Points accumulate, and
 with every request all of them are sent as viewers send them: foreground first, then background (see
 `lib.inference.chain`). No randomness.
+
+Where it is asked for, the user goes on clicking until the mask is good: until an IoU of
+`ENOUGH`, but not more often than a given number of times.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ Ask = Callable[[Prompt], SegmentResult]
 
 BOX = "box"
 MAX_CLICKS = 100
+ENOUGH = 0.9
+"""IoU at which a user stops who was not asked to click on."""
 SIZES = (0.0, 16.0, 32.0, 64.0, 128.0)
 """Where the classes of targets begin: longer side of the bounding box, in pixels of the network."""
 
@@ -86,6 +91,24 @@ class Answer:
     zoomed: bool
 
 
+@dataclass(frozen=True)
+class Interaction:
+    """How one object was segmented.
+
+    Attributes:
+        answers: one for each name of the plan.
+        by_click: (Dice, IoU) after 1, 2, ... clicks, as many as were given.
+    """
+
+    answers: Mapping[str, Answer]
+    by_click: tuple[tuple[float, float], ...]
+
+    def clicks_until(self, wanted: float, most: int) -> int:
+        """Clicks until the IoU is at least ``wanted`` for the first time; ``most`` where never."""
+        reached = (n for n, (_, iou) in enumerate(self.by_click, start=1) if iou >= wanted)
+        return min(next(reached, most), most)
+
+
 def annotate(ask: Ask, target: Mask, plan: Plan) -> dict[str, Answer]:
     """Let the simulated user segment one object.
 
@@ -100,20 +123,40 @@ def annotate(ask: Ask, target: Mask, plan: Plan) -> dict[str, Answer]:
     Raises:
         PromptError: the target is empty.
     """
+    return dict(interact(ask, target, plan, most=0).answers)
+
+
+def interact(ask: Ask, target: Mask, plan: Plan, most: int) -> Interaction:
+    """As `annotate`, and then click on until the mask is good.
+
+    Args:
+        ask: answers prompts on the image.
+        target: (H, W), not empty.
+        plan: what to try in any case.
+        most: clicks that are given at most beyond the plan; 0 for none.
+
+    Raises:
+        PromptError: the target is empty.
+    """
     answers = {}
     if plan.box:
         x0, y0, x1, y1 = bounding_box(target)
         answers[BOX] = _answer(ask, Prompt(box=(x0, y0, x1, y1)), target)
+    planned = max(plan.clicks, default=0)
     rng = np.random.default_rng(0)  # never drawn from: random_share is 0
     clicks = [interior_click(target)]
-    for count in range(1, max(plan.clicks, default=0) + 1):
+    scores: list[tuple[float, float]] = []
+    for count in range(1, max(planned, most) + 1):
+        if count > planned and max((iou for _, iou in scores), default=0.0) >= ENOUGH:
+            break
         answer = _answer(ask, prompt_of(clicks), target)
+        scores.append((answer.dice, answer.iou))
         if count in plan.clicks:
             answers[str(count)] = answer
         click = next_click(answer.mask, target, rng)
         if click.label != IGNORED:
             clicks.append(click)
-    return answers
+    return Interaction(answers, tuple(scores))
 
 
 def prompt_of(clicks: Sequence[Click]) -> Prompt:

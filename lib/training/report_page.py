@@ -1,12 +1,7 @@
-"""The page of a report: one HTML file with its pictures inside, no scripts, nothing from outside.
-
-Names of labels and images come from users, so every text goes through `html.escape` on its way into
-a tag; nothing else makes tags here.
-"""
+"""The page of a report; `lib.training.html` makes its tags."""
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -14,6 +9,7 @@ from pathlib import Path
 
 from lib.data.pool import LabelledImage
 from lib.training.bootstrap import Interval
+from lib.training.html import document, picture, section, table, tag
 from lib.training.report_data import ReportData, Row, label_rows, mean_row, prompt_rows
 from lib.training.report_figures import prompt_name
 from lib.training.validation import NOT_WITHIN, Summary
@@ -26,20 +22,6 @@ HELD_OUT = {
     "slice": "slices of the only patient there is; on other patients the result may be worse",
     "none": "nothing: the same slices were learned from and judged by, so the gain says little",
 }
-
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 52rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; margin: 0.8rem 0; font-size: 0.95rem; }
-th, td { text-align: left; padding: 0.25rem 0.9rem 0.25rem 0; border-bottom: 1px solid #ddd;
-  vertical-align: top; overflow-wrap: anywhere; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.verdict { border-left: 0.5rem solid #0072b2; background: #eef5fa; padding: 0.6rem 1rem; }
-.refused { border-color: #d55e00; background: #fbf0ea; }
-img { max-width: 100%; height: auto; } figure { margin: 1rem 0; }
-figcaption, .small { color: #555; font-size: 0.9rem; }
-""".strip()
 
 READING = (
     "Dice is the overlap of a mask with the label, 0 to 1. A simulated user gives the exact box, "
@@ -61,26 +43,17 @@ def page(data: ReportData, pictures: Mapping[str, Path]) -> str:
         pictures: title -> PNG file, in order.
     """
     parts = [
-        _tag("h1", f"Training {data.run} of {data.architecture}"),
+        tag("h1", f"Training {data.run} of {data.architecture}"),
         _verdict(data),
-        _section("What was trained", _table((), _facts(data))),
-        _section("Before and after", _comparison(data)),
-        *(_section(title, _picture(title, path)) for title, path in pictures.items()),
-        _section("By label", _labels(data)),
-        _section("Left out", _skipped(data)),
-        _section("How to read this", _tag("p", READING)),
-        _section("Versions and settings", _table((), [*data.versions.items(), *_settings(data)])),
+        section("What was trained", table((), _facts(data))),
+        section("Before and after", _comparison(data)),
+        *(section(title, picture(title, path.read_bytes())) for title, path in pictures.items()),
+        section("By label", _labels(data)),
+        section("Left out", _skipped(data)),
+        section("How to read this", tag("p", READING)),
+        section("Versions and settings", table((), [*data.versions.items(), *_settings(data)])),
     ]
-    title = escape(f"{data.run}: training report")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-        "img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>{title}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n"
-        + "\n".join(parts)
-        + "\n</body>\n</html>\n"
-    )
+    return document(f"{data.run}: training report", parts)
 
 
 def _verdict(data: ReportData) -> str:
@@ -88,7 +61,7 @@ def _verdict(data: ReportData) -> str:
     if data.published and not data.verdict.publish:
         head = "Published by force, against the gate"
     kind = "verdict" if data.published else "verdict refused"
-    text = f"{_tag('strong', head + '.')} {escape('The gate: ' + data.verdict.reason + '.')}"
+    text = f"{tag('strong', head + '.')} {escape('The gate: ' + data.verdict.reason + '.')}"
     return f'<p class="{kind}">{text}</p>'
 
 
@@ -130,13 +103,13 @@ def _comparison(data: ReportData) -> str:
         if row is not None:
             rows.append(_cells(name, row))
     if not rows:
-        return _tag("p", "There was no object to judge by.")
+        return tag("p", "There was no object to judge by.")
     old, new = (Summary.of(scores).clicks_to_90 for scores in (data.before, data.after))
     clicks = (
         f"Clicks until a Dice of 0.9, {NOT_WITHIN} where five were too few: {old:.2f} before, "
         f"{new:.2f} after."
     )
-    return _table(("prompt", "before", "after", "difference", "95 % interval"), rows) + _tag(
+    return table(("prompt", "before", "after", "difference", "95 % interval"), rows) + tag(
         "p", clicks
     )
 
@@ -158,16 +131,16 @@ def _labels(data: ReportData) -> str:
         for row in label_rows(data.before, data.after)
     ]
     if not rows:
-        return _tag("p", "There was no object to judge by.")
+        return tag("p", "There was no object to judge by.")
     heads = ("label", "objects", "before", "after", "difference", "95 % interval")
-    return _table(heads, rows) + _tag("p", "Mean Dice over the prompts box, 1, 3, 5 clicks.")
+    return table(heads, rows) + tag("p", "Mean Dice over the prompts box, 1, 3, 5 clicks.")
 
 
 def _skipped(data: ReportData) -> str:
     if not data.skipped:
-        return _tag("p", "Nothing: every label of every slice was used.")
+        return tag("p", "Nothing: every label of every slice was used.")
     counts = Counter(skipped.reason for skipped in data.skipped).most_common()
-    text = _table(("number", "reason"), [(str(count), reason) for reason, count in counts])
+    listing = table(("number", "reason"), [(str(count), reason) for reason, count in counts])
     rows = [
         (
             skipped.image,
@@ -177,45 +150,13 @@ def _skipped(data: ReportData) -> str:
         )
         for skipped in data.skipped[:SKIPPED_ROWS]
     ]
-    text += _table(("image", "slice", "label", "reason"), rows)
+    listing += table(("image", "slice", "label", "reason"), rows)
     more = len(data.skipped) - len(rows)
-    return text + (_tag("p", f"{more} more are in report.json.") if more else "")
+    return listing + (tag("p", f"{more} more are in report.json.") if more else "")
 
 
 def _settings(data: ReportData) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in data.settings.items()]
-
-
-def _section(title: str, content: str) -> str:
-    return f"{_tag('h2', title)}\n{content}"
-
-
-def _picture(title: str, path: Path) -> str:
-    encoded = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<figure><img alt="{escape(title)}" src="data:image/png;base64,{encoded}"></figure>'
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns whose cells are all numbers are set flush right."""
-    columns = range(len(rows[0])) if rows else range(0)
-    numeric = [bool(heads) and all(_is_number(row[n]) for row in rows) for n in columns]
-    marks = [' class="n"' if number else "" for number in numeric]
-    lines = []
-    if heads:
-        cells = zip(marks, heads, strict=True)
-        lines.append("".join(f"<th{mark}>{escape(text)}</th>" for mark, text in cells))
-    for row in rows:
-        cells = zip(marks, row, strict=True)
-        lines.append("".join(f"<td{mark}>{escape(text)}</td>" for mark, text in cells))
-    return "<table>\n" + "\n".join(f"<tr>{line}</tr>" for line in lines) + "\n</table>"
-
-
-def _tag(name: str, text: str) -> str:
-    return f"<{name}>{escape(text)}</{name}>"
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(" to ", "").strip("+-0123456789.") == "" and text != ""
 
 
 def _clock(seconds: float) -> str:

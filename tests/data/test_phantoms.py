@@ -9,6 +9,7 @@ from lib.data.phantoms import (
     MIN_AREA,
     MIN_CONTRAST,
     PHANTOM_KINDS,
+    PHANTOM_SHARES,
     Phantom,
     make_phantom,
 )
@@ -83,6 +84,54 @@ def test_contrast_has_both_signs_and_many_heights() -> None:
     assert 0.2 < (contrast > 0).mean() < 0.8
     assert (np.abs(contrast) < 25).mean() > 0.1
     assert (np.abs(contrast) > 80).mean() > 0.05
+
+
+def test_kinds_differ_in_texture_and_colour() -> None:
+    """Where a kind lies in a table of statistics is its own; and each is spread out itself."""
+    table = {}
+    for kind in PHANTOM_KINDS:
+        rows = []
+        for phantom in _many(kind, 10):
+            grey = _grey(phantom)
+            image = phantom.image.astype(float)
+            hue = 0.0 if image.ndim == 2 else (image[..., 0] - image[..., 2]).mean()
+            fine = np.abs(np.diff(grey, axis=0)).mean()
+            rows.append((grey.mean(), grey.std(), fine, hue, np.log(phantom.masks[0].mean())))
+        table[kind] = np.array(rows)
+    everything = np.concatenate(list(table.values()))
+    spread = everything.std(axis=0)
+    centres = {kind: rows.mean(axis=0) / spread for kind, rows in table.items()}
+    for kind, rows in table.items():
+        assert (rows.std(axis=0) > 0.05 * spread)[[0, 1, 2, 4]].all(), kind
+        others = [np.linalg.norm(centres[kind] - c) for k, c in centres.items() if k != kind]
+        assert min(others) > 0.15, kind
+
+
+def test_no_two_phantoms_are_alike() -> None:
+    phantoms = _many(None, 80)
+    small = np.array([_grey(p)[::8, ::8].ravel() for p in phantoms])
+    alike = np.corrcoef(small)
+    np.fill_diagonal(alike, 0.0)
+    assert alike.max() < 0.98
+    assert len({p.masks[0].tobytes() for p in phantoms}) == len(phantoms)
+
+
+def test_shares_belong_to_the_kinds_and_are_kept() -> None:
+    assert len(PHANTOM_SHARES) == len(PHANTOM_KINDS)
+    assert sum(PHANTOM_SHARES) == pytest.approx(1.0)
+    rng = np.random.default_rng(0)
+    kinds = [make_phantom(rng, 64, most=1).kind for _ in range(400)]
+    for kind, share in zip(PHANTOM_KINDS, PHANTOM_SHARES, strict=True):
+        assert kinds.count(kind) / 400 == pytest.approx(share, abs=0.06)
+
+
+def test_a_few_objects_are_some_of_all() -> None:
+    whole = make_phantom(np.random.default_rng(5), 256, "microscopy")
+    some = make_phantom(np.random.default_rng(5), 256, "microscopy", most=3)
+    assert np.array_equal(whole.image, some.image)
+    assert len(some.masks) == 3 < len(whole.masks)
+    every = {mask.tobytes() for mask in whole.masks}
+    assert all(mask.tobytes() in every for mask in some.masks)
 
 
 @pytest.mark.parametrize("kind", ["dermoscopy", "endoscopy"])

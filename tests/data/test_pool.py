@@ -148,3 +148,29 @@ def test_labels_and_masks_must_be_as_many(tmp_path: Path) -> None:
     )
     with pytest.raises(ImageError, match="2 labels"):
         read_npz(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK no archive", b"\x93NUMPY"])
+def test_a_broken_npz_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "bad.npz").write_bytes(content)
+    with pytest.raises(ImageError, match=r"bad\.npz, which cannot be read"):
+        read_npz(tmp_path / "bad.npz")
+
+
+def test_objects_in_an_npz_are_not_unpacked(tmp_path: Path) -> None:
+    labels = np.array([{"name": "liver"}], dtype=object)
+    path = write_npz(tmp_path / "a.npz", image=np.ones((40, 50)), mask=square(), labels=labels)
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_npz(path)
+
+
+def test_a_broken_label_map_is_refused(tmp_path: Path) -> None:
+    image, label = write_pair(tmp_path, (30, 25, 6), (1, 1, 5))
+    label.write_bytes(label.read_bytes()[:100])
+    with pytest.raises(ImageError, match=r"ct_x_label\.nii\.gz, which cannot be read"):
+        list(read_pair(image, label))
+
+
+def test_a_pair_may_have_a_name_of_its_own(tmp_path: Path) -> None:
+    cases = list(read_pair(*write_pair(tmp_path, (30, 25, 6), (1, 1, 5)), case="mr_p"))
+    assert [(case.name, case.patient) for case in cases] == [("mr_p_k002", "p"), ("mr_p_k003", "p")]

@@ -6,14 +6,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from lib.networks.checkpoint import read_tensors
+from lib.networks.checkpoint import read_tensors, sha256_of
+from lib.networks.model_card import card_of, card_path, write_card
 from lib.training.registry import Registry
 from scripts import models
+from tests.support.cards import make_card, write_card_for
 from tests.support.versions import publish_inverted
 
 Run = Callable[..., int]
@@ -161,3 +164,84 @@ def test_it_runs_as_a_program(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout.startswith("* base   samed2d_") and done.stderr == ""
+
+
+def metrics_of(path: Path, weights_sha256: str, box: float = 0.8) -> Path:
+    """A metrics.json as scripts/evaluate.py writes it."""
+    part = {"n_masks": 3, "n_patients": 2, "noc85": None, "noc90": None}
+    for measure in ("dice", "iou", "nsd"):
+        part |= {measure: {"box": box}, f"{measure}_interval": {"box": [0.7, 0.9]}}
+    settings = [{"zoom": "off", "precision": "fp32"}]
+    facts = {"data": "devset", "protocol": "noc", "code_version": "abc", "settings": settings}
+    own = {**facts, "weights_sha256": weights_sha256, "per_modality": {"CT": part}}
+    path.write_text(json.dumps({**part, **own, "baseline": part}))
+    return path
+
+
+@pytest.fixture
+def carded(random_weights: Path, tmp_path: Path) -> Path:
+    """Weights of their own, with a card."""
+    path = tmp_path / "weights" / "samed2d_t.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(random_weights.read_bytes())
+    write_card_for(path)
+    return path
+
+
+def command(weights: Path, *rest: object) -> int:
+    where = ["--architecture", "samed2d_t", "--checkpoint", str(weights)]
+    return models.main([*map(str, rest), *where, "--registry", str(weights.parent / "registry")])
+
+
+def test_show_prints_the_card(carded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("base", "samed2d_t"):
+        assert command(carded, "show", name) == 0
+        printed = capsys.readouterr().out
+        assert printed.startswith("base: samed2d_t-")
+        assert "## Where it fails" in printed
+    card_path(carded).unlink()
+    assert command(carded, "show", "samed2d_t") == 0
+    assert "no model card" in capsys.readouterr().out
+
+
+def test_figures_get_into_the_card(
+    carded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = metrics_of(tmp_path / "metrics.json", sha256_of(carded), 0.85)
+    assert command(carded, "card", metrics, "--note", "held out") == 0
+    assert "1 measurements" in capsys.readouterr().out, "it replaces that of the same data"
+    card = card_of(carded)
+    assert card is not None
+    (found,) = card.measurements
+    assert (found.dice[0].mean, found.note) == (0.85, "held out")
+    assert card.weights_bytes == carded.stat().st_size
+    assert card.parameters > 1_000_000
+
+
+def test_figures_of_other_weights_are_refused(
+    carded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = card_of(carded)
+    assert command(carded, "card", metrics_of(tmp_path / "metrics.json", "0" * 64)) == 2
+    assert "measured with weights 000000000000" in capsys.readouterr().err
+    assert card_of(carded) == before
+
+
+def test_new_weights_take_the_old_figures_out(
+    carded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = replace(make_card("0" * 64), parameters=1)
+    write_card(card, card_path(carded))
+    assert command(carded, "card") == 0
+    assert "earlier figures were taken out" in capsys.readouterr().err
+    found = card_of(carded)
+    assert found is not None
+    assert found.measurements == () and found.parameters > 1_000_000
+
+
+def test_no_card_to_write_into(
+    carded: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card_path(carded).unlink()
+    assert command(carded, "card", tmp_path / "metrics.json") == 1
+    assert "no card" in capsys.readouterr().err

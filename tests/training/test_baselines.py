@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from lib.prompts.prompt import Prompt
-from lib.training.baselines import ask_without_network, ellipse_in_box, grown_region
+from lib.training.baselines import (
+    RegionGrower,
+    ask_without_network,
+    ellipse_in_box,
+    grown_region,
+)
 from lib.training.evaluate import Plan, annotate
 from lib.training.metrics import dice
 from tests.support.small_sam import disc
@@ -77,3 +82,22 @@ def test_both_answer_the_simulated_user():
     assert answers["box"].dice > 0.95, "a disc is an ellipse"
     assert answers["1"].dice > 0.85
     assert answers["3"].dice >= answers["1"].dice - 0.05
+
+
+def test_a_region_that_is_remembered_is_the_same():
+    image = picture((20, 20, 10, 200), (45, 45, 8, 200))
+    grower = RegionGrower(image)
+    prompts = [Prompt(points=((20, 20), (45, 45)), labels=(1, label)) for label in (1, 0, 1)]
+    for prompt in prompts:
+        np.testing.assert_array_equal(grower.mask(prompt), grown_region(image, prompt))
+
+
+def test_what_both_sides_give_goes_to_the_nearest_click():
+    flat = np.full((16, 32), 100, dtype=np.uint8)
+    mask = grown_region(flat, Prompt(points=((4, 8), (27, 8)), labels=(1, 0)))
+    assert mask[:, :15].all() and not mask[:, 17:].any()
+
+
+def test_nothing_grows_without_a_click():
+    flat = np.full((16, 16), 100, dtype=np.uint8)
+    assert not grown_region(flat, Prompt(box=(2, 2, 9, 9))).any()

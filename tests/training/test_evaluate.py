@@ -15,9 +15,12 @@ from lib.inference.segmenter import SegmentResult, Timings
 from lib.prompts import Prompt
 from lib.prompts.simulate import Click
 from lib.training.evaluate import (
+    ENOUGH,
+    Interaction,
     Plan,
     agreement,
     annotate,
+    interact,
     network_side,
     prompt_of,
     size_class,
@@ -139,3 +142,46 @@ def test_classes_begin_where_they_say() -> None:
         "128 and more",
         "128 and more",
     ]
+
+
+def test_the_user_clicks_on_until_it_is_good() -> None:
+    ask = Painter()
+    found = interact(ask, TARGET, Plan(box=False, clicks=(1,)), most=20)
+    assert list(found.answers) == ["1"]
+    assert found.by_click[0] == (found.answers["1"].dice, found.answers["1"].iou)
+    ious = [iou for _, iou in found.by_click]
+    assert ious[-1] >= ENOUGH or len(ious) == 20
+    assert all(iou < ENOUGH for iou in ious[:-1])
+    assert len(ask.prompts) == len(ious) > 1
+
+
+def test_a_user_gives_up() -> None:
+    found = interact(Stubborn(), TARGET, Plan(box=True, clicks=(2,)), most=6)
+    assert list(found.answers) == ["box", "2"]
+    assert [dice for dice, _ in found.by_click] == [0.0] * 6
+    assert found.clicks_until(0.5, most=6) == 6
+
+
+def test_planned_clicks_are_given_also_where_it_is_good_already() -> None:
+    target = np.zeros_like(TARGET)
+    target[20:41, 20:41] = True
+    found = interact(Painter(), target, Plan(box=False, clicks=(1, 3)), most=20)
+    assert found.by_click == ((1.0, 1.0),) * 3
+    assert interact(Painter(), target, Plan(box=True, clicks=()), most=0).by_click == ()
+
+
+def test_clicks_until() -> None:
+    found = Interaction({}, ((0.5, 0.3), (0.9, 0.86), (0.8, 0.7), (0.95, 0.91)))
+    assert found.clicks_until(0.85, most=20) == 2
+    assert found.clicks_until(0.9, most=20) == 4
+    assert found.clicks_until(0.95, most=20) == 20
+    assert found.clicks_until(0.9, most=3) == 3
+
+
+class Stubborn:
+    """Answers with nothing."""
+
+    def __call__(self, prompt: Prompt) -> SegmentResult:
+        mask = np.zeros(TARGET.shape, dtype=bool)
+        prediction = Prediction(mask, mask.astype(np.float32), 0.5, np.zeros((1, 64, 64)))
+        return SegmentResult(prediction, Timings(0, 0, 0, 0), "torch fp32", cached=True)
