@@ -122,6 +122,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--finish-region-share", type=float, default=0.1, help="default %(default)s"
     )
     parser.add_argument(
+        "--finish-kinds", type=kinds, default=None, help="as --kinds (default: the same)"
+    )
+    parser.add_argument(
         "--kinds",
         type=kinds,
         default=(),
@@ -251,6 +254,7 @@ def pretrain(arguments: argparse.Namespace, place: Place) -> int:
         mixture,
         real_share=arguments.finish_real_share,
         region_share=arguments.finish_region_share,
+        kinds=arguments.kinds if arguments.finish_kinds is None else arguments.finish_kinds,
     )
     plan = PretrainPlan(
         minutes=arguments.minutes,

@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from monailabel.config import settings
 
 from lib.errors import Samed2dError
+from lib.server.card_endpoint import serve_cards
 from lib.server.datastore import PacsDatastore
 from lib.server.dicom_proxy import repair_proxy
 from lib.server.error_answers import answer_errors
@@ -72,6 +73,7 @@ def prepare_host() -> None:
     repair_proxy()
     if (server := running_server()) is not None:
         answer_errors(server)
+        serve_cards(server)
 
 
 def without_host_options(conf: Mapping[str, str]) -> dict[str, str]:

@@ -38,6 +38,7 @@ from lib.inference.worker import Priority
 from lib.networks.architectures import find_architecture
 from lib.options import INTENSITIES, ZOOMS, AppOptions
 from lib.prompts.prompt import Prompt
+from lib.server.card_endpoint import card_address
 from lib.server.drafts import Drafts
 from lib.server.label_file import write_planes
 from lib.server.live_model import LiveModel
@@ -130,6 +131,7 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         facts = {
             "architecture": self.model.choice.architecture,
             "weights": None if weights is None else weights.name,
+            "model_card": card_address(self.name, weights),
             "model_version": self.model.version if live is None else live.model_version,
             # What was published and answers; null for the weight file itself.
             "version": None if live is None else live.version_facts(),
