@@ -12,6 +12,8 @@ Of the host's `DICOMWebDatastore` (0.8.5, datastore/dicom.py):
 * the first request for an image gets a temporary copy that nobody removes;
 * a label is lost where the PACS does not take it, an empty one always, and of several in the PACS
   any may be the one that counts; see `lib.server.pacs_labels`;
+* what lies in the folder is compared with the list of it by every request that adds an image and by
+  the thread that watches the folder, at the same time, each iterating over what the other changes;
 * ``get_label_uri`` takes an image's id for that of a SEG, and ``datalist`` deletes labels of this
   computer that the PACS does not list.
 
@@ -20,7 +22,8 @@ Ids are SeriesInstanceUIDs; they become names of folders and are checked before 
 Concurrency contract: ``_lock`` is held while a series is downloaded and converted, so that two
 users who open one image at the same time download it once. ``_lists`` has a lock that is held for
 look-ups only; it is filled without one: two threads may ask the PACS the same at the same time,
-and agree.
+and agree. ``_files_lock`` is held while the folder is listed; it may be taken under ``_lock``, not
+the other way round.
 """
 
 from __future__ import annotations
@@ -81,6 +84,7 @@ class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no
             kwargs: of the host's class.
         """
         self._lock = threading.Lock()
+        self._files_lock = threading.RLock()
         self._lists_lock = threading.Lock()
         self._lists: TTLCache[str, Any] = TTLCache(
             maxsize=4, ttl=settings.MONAI_LABEL_DICOMWEB_CACHE_EXPIRY
@@ -183,8 +187,14 @@ class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no
             write_series(folder, part)
             sync(part)
             part.replace(image)
-        self.refresh()
-        self.update_image_info(uid, info)
+        with self._files_lock:
+            self.refresh()
+            self.update_image_info(uid, info)
+
+    def _reconcile_datastore(self) -> None:
+        """What the host does with each change of the folder, one thread at a time."""
+        with self._files_lock:
+            super()._reconcile_datastore()
 
     def save_label(
         self,

@@ -3,6 +3,7 @@
 import errno
 import socket
 import tempfile
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 import requests
 import SimpleITK
 from dicomweb_client import DICOMwebClient
+from monailabel.datastore.local import LocalDatastore
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -262,3 +264,22 @@ def test_a_silent_pacs_is_not_waited_for_without_end(tmp_path, monkeypatch):
         store = PacsDatastore(client=client, search_filter={}, cache_path=str(tmp_path))
         with pytest.raises(UnavailableError, match="no usable answer"):
             store.list_images()
+
+
+def test_the_folder_is_listed_by_one_thread_at_a_time(store, monkeypatch):
+    # The host's thread that watches the folder and a request that adds an image do it both.
+    within, most, enough = [], [], threading.Event()
+
+    def list_slowly(self):
+        within.append(self)
+        most.append(len(within))
+        enough.wait(0.02)
+        within.pop()
+
+    monkeypatch.setattr(LocalDatastore, "_reconcile_datastore", list_slowly)
+    threads = [threading.Thread(target=store.refresh) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 5

@@ -273,7 +273,7 @@ def test_figures_are_written_for_the_server(tmp_path: Path) -> None:
 
 def test_small_networks_learn_discs(tmp_path: Path) -> None:
     """The figures that are shown really rise, and the gate lets it through."""
-    work = job(tmp_path, disc_cases(8), max_epochs=3, epoch_steps=12, train_batch_size=4)
+    work = job(tmp_path, disc_cases(8), max_epochs=3, epoch_steps=24, train_batch_size=4)
     outcome = carry_out(work)
     before, after = (
         np.mean(list(outcome.before.dice.values())),
