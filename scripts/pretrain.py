@@ -3,7 +3,7 @@
 
 Example:
     python scripts/pretrain.py --minutes 60 --data my_images --out runs/samed2d_t
-    python scripts/pretrain.py --config apps/samed2d/weights/samed2d_t.pretrain.toml --out runs/mine
+    python scripts/pretrain.py --config run.toml --out runs/mine
 
 A --config is a TOML file whose keys are the options below without their dashes (learning_rate =
 8e-4). What the command line says too is taken from there; folders of --data add up.
