@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import socket
 import sys
 import time
 import tomllib
@@ -37,7 +36,7 @@ from lib.errors import Samed2dError
 from lib.networks import ARCHITECTURES, build_sam
 from lib.training.loop import BatchResult
 from lib.training.pretrain import Pretrainer, PretrainPlan
-from lib.training.processes import Place, join
+from lib.training.processes import Place, free_address, join
 from lib.training.validate import click_dice
 
 
@@ -223,11 +222,8 @@ def main() -> int:
     arguments = parse_arguments()
     if arguments.processes == 1:
         return pretrain(arguments, Place())
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     try:
-        spawn(one_of_several, args=(arguments, address), nprocs=arguments.processes)
+        spawn(one_of_several, args=(arguments, free_address()), nprocs=arguments.processes)
     except ProcessExitedException as error:
         return int(error.exit_code)
     return 0

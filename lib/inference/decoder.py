@@ -142,9 +142,7 @@ class PromptDecoder:
     def _decode_form(
         self, prompts: Sequence[Prompt], embedding: Embedding, multimask: bool
     ) -> list[LowRes]:
-        single = self.model.config.single_first and is_first_click(prompts[0])
-        answers = self._decode_masks(prompts, embedding, multimask and not single)
-        low_res, best_iou = choose_best(*answers)
+        low_res, best_iou = choose_best(*self._decode_masks(prompts, embedding, multimask))
         rows = low_res.cpu().numpy()
         return [LowRes(rows[r], float(best_iou[r, 0])) for r in range(len(prompts))]
 
@@ -158,11 +156,6 @@ class PromptDecoder:
         if multimask and config.rate_all_masks:
             return self.model.decode_all(embedding.tensor, tensors)
         return self.model.decode(embedding.tensor, tensors, multimask)
-
-
-def is_first_click(prompt: Prompt) -> bool:
-    """Whether a prompt is one click and nothing else."""
-    return len(prompt.points) == 1 and prompt.box is None and prompt.mask is None
 
 
 def prompt_tensors(prompts: Sequence[Prompt], frame: Frame) -> PromptTensors:

@@ -61,8 +61,7 @@ class SliceEmbedder:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that one embedding takes; a file has a few hundred more."""
-        config = self.model.config
-        return 4 * config.embedding_channels * config.grid_size**2
+        return self.model.config.embedding_bytes
 
     def knows(self, view: SliceView) -> bool:
         """Whether a view was encoded before. Cheaper than `find`; from any thread."""

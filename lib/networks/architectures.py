@@ -30,9 +30,6 @@ class Architecture:
         iou_hidden_dim: width of the head that predicts the IoU.
         rate_all_masks: let the decoder's single answer compete with its three candidates for the
             best predicted IoU; the published networks choose among the three.
-        single_first: answer one click, with nothing else known, by the single mask. Which of the
-            candidates is meant is hard to rate then; the single one has learned what is meant
-            mostly.
         stem: channels of the convolutional stem after its first three halvings; None: one
             projection of patches, as SAM has it. See `lib.networks.stem`.
         detail_channels: K of the details that a stem keeps for the mask decoder; the prompts are
@@ -60,7 +57,6 @@ class Architecture:
     mask_channels: int = 16
     multimask_outputs: int = 3
     rate_all_masks: bool = False
-    single_first: bool = False
     stem: tuple[int, int, int] | None = None
     detail_channels: int = 0
     resize: Literal["nearest", "area"] = "nearest"
@@ -75,6 +71,11 @@ class Architecture:
     def embedding_channels(self) -> int:
         """Channels of what the encoder gives: the embedding, and packed details behind it."""
         return self.prompt_dim + 16 * self.detail_channels
+
+    @property
+    def embedding_bytes(self) -> int:
+        """Bytes of the encoded image in float32."""
+        return 4 * self.embedding_channels * self.grid_size**2
 
     @property
     def low_res_size(self) -> int:

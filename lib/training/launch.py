@@ -7,13 +7,12 @@ those that torchrun started join by themselves, see ``scripts/train.py``.
 from __future__ import annotations
 
 import logging
-import socket
 from pathlib import Path
 
 from torch.multiprocessing.spawn import spawn
 
 from lib.training.observers import LogObserver
-from lib.training.processes import Place, join
+from lib.training.processes import Place, free_address, join
 from lib.training.run import Outcome, TrainJob, train
 
 
@@ -30,10 +29,7 @@ def launch(job: TrainJob, stats_path: Path, world: int) -> Outcome | None:
     """
     if world == 1:
         return train(job, LogObserver(stats_path))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
-    arguments = (world, address, job, stats_path)
+    arguments = (world, free_address(), job, stats_path)
     spawn(_one_of_several, args=arguments, nprocs=world)  # type: ignore[no-untyped-call]
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -34,6 +35,13 @@ def place_from_environment() -> Place:
     if not all(name in os.environ for name in names):
         return Place()
     return Place(*(int(os.environ[name]) for name in names))
+
+
+def free_address() -> str:
+    """An address on this machine at which nobody listens, for `join`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 @contextlib.contextmanager

@@ -78,10 +78,8 @@ def plan_run(settings: TrainSettings, model: AdapterSam, images: int, targets: i
 
 def variants_of(model: AdapterSam, images: int) -> int:
     """How many variants of each image to encode: many of few images, few of many."""
-    config = model.config
-    nbytes = 4 * config.embedding_channels * config.grid_size**2
     wanted = STOCK_IMAGES[_encoder_size(model) <= SMALL_ENCODER] // max(1, images)
-    most = STOCK_BYTES // (nbytes * max(1, images))
+    most = STOCK_BYTES // (model.config.embedding_bytes * max(1, images))
     return max(1, min(MAX_VARIANTS, most, max(2, wanted)))
 
 

@@ -224,25 +224,3 @@ def test_all_masks_compete_where_the_architecture_says_so() -> None:
     np.testing.assert_array_equal(rated.logits, single.logits)
     model.config = golden.TINY
     assert not np.array_equal(predictor.predict(prompt).logits, single.logits)
-
-
-def test_one_click_is_answered_by_the_single_mask_where_the_architecture_says_so() -> None:
-    model = golden.tiny_model()
-    model.config = dataclasses.replace(golden.TINY, rate_all_masks=True, single_first=True)
-    with torch.no_grad():
-        # The network is sure of its last candidate, which wins where it may.
-        model.mask_decoder.iou_prediction_head.layers[-1].bias[3] += 10
-    predictor = Predictor(model)
-    predictor.set_image(IO["image"])
-    click, box = Prompt(points=((20, 30),), labels=(1,)), Prompt(box=(10, 10, 90, 90))
-    mask = np.full((64, 64), 0.5, np.float32)
-    more = [
-        box,
-        dataclasses.replace(click, mask=mask),
-        dataclasses.replace(click, box=box.box),
-        Prompt(points=((20, 30), (40, 50)), labels=(1, 0)),
-    ]
-    for prompt in [click, *more]:
-        answer = predictor.predict(prompt).logits
-        single = predictor.predict(prompt, multimask=False).logits
-        assert np.array_equal(answer, single) == (prompt is click)

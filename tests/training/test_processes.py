@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from lib.training.examples import FreshExamples
 from lib.training.feed import Feed
 from lib.training.learner import Learner
 from lib.training.parallel import LocalNetwork, SharedNetwork, average_gradients
-from lib.training.processes import Place, join, place_from_environment
+from lib.training.processes import Place, free_address, join, place_from_environment
 from lib.training.recipe import DEFAULT, Part, Recipe, prepare_parameters
 from tests.support.small_sam import disc_cases, small_sam
 
@@ -53,12 +52,6 @@ def one_of_two(rank: int, address: str, part: Part, folder: str) -> None:
     with join(Place(rank, 2, rank), address):
         found = learn(RECIPE, part, rank, 2)
     Path(folder, f"{rank}.json").write_text(json.dumps(found))
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("part", ["decoder", "adapters"])
