@@ -59,7 +59,7 @@ def _draw_case(axes: Axes, case: WorstCase, intensity: str) -> None:
     assert case.after.mask is not None
     truth = image.masks[case.after.target]
     masks = [truth, case.before.mask.unpack(), case.after.mask.unpack()]
-    rows, columns = _window(masks[0] | masks[2])
+    rows, columns = square_around(masks[0] | masks[2])
     view = SliceView(image.image, intensity, image.modality, image.body_part)
     axes.imshow(view.image8()[rows, columns], interpolation="nearest")
     for mask, colour, line, width in zip(
@@ -74,8 +74,12 @@ def _draw_case(axes: Axes, case: WorstCase, intensity: str) -> None:
     axes.set_axis_off()
 
 
-def _window(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Rows and columns of a square, where the image allows it, around a mask."""
+def square_around(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns of a square, where the image allows it, around a mask (H, W) with a margin.
+
+    Raises:
+        PromptError: the mask is empty.
+    """
     x0, y0, x1, y1 = bounding_box(mask)
     height, width = mask.shape
     side = max(SMALLEST_CROP, round((1 + 2 * MARGIN) * max(x1 - x0, y1 - y0)))

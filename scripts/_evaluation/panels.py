@@ -11,17 +11,14 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from lib.inference.view import SliceView
-from lib.prompts.components import bounding_box
 from lib.prompts.simulate import FOREGROUND
 from lib.training.evaluate import Answer
+from lib.training.report_cases import square_around
 from lib.training.report_figures import printable, prompt_name
 from scripts._evaluation.run import Example
 
 TRUTH, ANSWER, INSIDE, OUTSIDE = "#F0E442", "#56B4E9", "#009E73", "#D55E00"
 WIDTH, DPI = 9.0, 100
-MARGIN = 0.35
-"""Around what is shown, as a share of its size."""
-SMALLEST = 48
 COLUMNS = 4
 """The image with the truth, and the answers to three prompts."""
 
@@ -45,7 +42,7 @@ def _draw_row(line: NDArray[np.object_], example: Example, intensity: str) -> No
     image, target = example.image, example.row.target
     truth = image.masks[target.index]
     shown = _shown(example)
-    window = _window(np.any([truth, *(answer.mask for _, answer in shown)], axis=0))
+    window = square_around(np.any([truth, *(answer.mask for _, answer in shown)], axis=0))
     view = SliceView(image.image, intensity, image.modality).image8()
     for axes in line:
         axes.set_axis_off()
@@ -92,13 +89,3 @@ def _prompts(axes: Axes, answer: Answer, window: tuple[slice, slice]) -> None:
         axes.add_patch(Rectangle(corner, x1 - x0, y1 - y0, fill=False, color="white"))
     axes.set_xlim(columns.start - 0.5, columns.stop - 0.5)
     axes.set_ylim(rows.stop - 0.5, rows.start - 0.5)
-
-
-def _window(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Rows and columns of a square, where the image allows it, around a mask."""
-    x0, y0, x1, y1 = bounding_box(mask)
-    height, width = mask.shape
-    side = max(SMALLEST, round((1 + 2 * MARGIN) * max(x1 - x0, y1 - y0)))
-    top = min(max(0, (y0 + y1 - side) // 2), max(0, height - side))
-    left = min(max(0, (x0 + x1 - side) // 2), max(0, width - side))
-    return slice(top, min(height, top + side)), slice(left, min(width, left + side))
