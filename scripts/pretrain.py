@@ -275,15 +275,15 @@ def pretrain(arguments: argparse.Namespace, place: Place) -> int:
         run = Pretrainer(model, training, plan, arguments.out, place)
         if arguments.resume and run.resume():
             print(f"resumed at step {run.step}", flush=True)
-        reporter = Reporter(arguments, validation)
+        reporter = Reporter(arguments, validation) if place.rank == 0 else None
         try:
-            run.run(reporter if place.rank == 0 else lambda run, result: None)
+            run.run(reporter or (lambda run, result: None))
         except KeyboardInterrupt:
-            if place.rank == 0:
+            if reporter is not None:
                 run.save()
             print("interrupted; the state is saved, go on with --resume", file=sys.stderr)
             return 130
-        if place.rank == 0:
+        if reporter is not None:
             reporter.save(run)
     except Samed2dError as error:
         print(f"pretrain: {error.message}", file=sys.stderr)

@@ -61,7 +61,7 @@ class PretrainPlan:
         bf16: run the network in bfloat16 autocast (needs AVX512-BF16 or AMX to be faster).
         objective: the loss. The IoU counts more than SAM-Med2D's 1: after 40 minutes with 1 the
             best of the three masks had Dice 0.76 on the sample study, the chosen one 0.63. The
-            single mask learns from every step, which makes it the surest answer to a box.
+            single mask learns from every step, whichever mask is best.
         interaction: see `InteractionPlan`.
         mixture: what is learned from.
         finish: what is learned from in the last ``finish_share`` of the run; None: the same. What
