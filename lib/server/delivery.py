@@ -104,13 +104,22 @@ class Delivery:
         self._failures: dict[str, int] = {}
         self._due: dict[str, float] = {}
         self._thread: threading.Thread | None = None
+        self._closed = False
 
     def follow(self) -> None:
         """Begin to deliver; may be called again."""
         with self._changed:
-            if self._thread is None:
+            if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
                 self._thread.start()
+
+    def close(self) -> None:
+        """End after the try that is under way; what is not delivered stays in the journal."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread is not None:
+            self._thread.join()
 
     def deliver_now(self, key: str, timeout: float) -> SavedLabel | None:
         """Try a label at once.
@@ -132,7 +141,7 @@ class Delivery:
         return self._journal.get(key)
 
     def _run(self) -> None:
-        while True:
+        while not self._closed:
             try:
                 key = self._next()
                 if key is not None:
@@ -153,7 +162,7 @@ class Delivery:
             due = [key for key in pending if waits[key] <= 0]
             if due:
                 return due[0]
-            if not self._wanted:
+            if not (self._wanted or self._closed):
                 self._changed.wait(min([LOOK_SECONDS, *waits.values()]))
         return None
 

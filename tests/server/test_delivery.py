@@ -375,3 +375,23 @@ def test_same_content_survives_what_a_pacs_may_change(
     assert not same_content(sent, got)
     assert not same_content(sent, Dataset())
     assert not same_content(sent, None)  # type: ignore[arg-type]  # garbage
+
+
+def test_a_closed_delivery_tries_nothing_and_forgets_nothing(
+    add: Callable[..., SavedLabel],
+    delivery: Delivery,
+    journal: Journal,
+    pacs: MemoryPacs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(pacs, "store_instances", lambda *args, **kwargs: None)
+        first = add().key
+        delivery.deliver_now(first, 60)
+        delivery.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "delivery"]
+    second = delivery.deliver_now(add().key, 0.05)
+    assert second is not None
+    assert second.state == "pending"
+    assert len(journal.pending()) == 2
+    assert segs(pacs) == []
