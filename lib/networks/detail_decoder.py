@@ -1,4 +1,4 @@
-"""SAM's mask decoder with a last step that sees the image's details and the prompts themselves."""
+"""SAM's mask decoder with last steps that see the image's details, the prompts and the masks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from segment_anything.modeling import MaskDecoder
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lib.networks.mask_rating import MaskRating
 from lib.networks.prompt_maps import CHANNELS
 
 _WIDTH = 24
@@ -19,7 +20,8 @@ class DetailMaskDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything 
 
     SAM enlarges tokens of 16 pixels without looking at the image again; SAM 2 (Ravi et al. 2024,
     arXiv:2408.00714) adds features of earlier stages there. Here a small U-Net joins the enlarged
-    tokens, the details and the drawn prompts, before masks are read off its pixels.
+    tokens, the details and the drawn prompts, before masks are read off its pixels. The masks are
+    then rated by what they are, see `lib.networks.mask_rating`.
 
     Args:
         detail_channels: of the details.
@@ -40,6 +42,7 @@ class DetailMaskDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything 
             nn.Conv2d(2 * _WIDTH, _WIDTH, 1),
         )
         self.fine_out = nn.Conv2d(_WIDTH, pixel_channels, 3, padding=1)
+        self.rating = MaskRating(transformer_dim, pixel_channels + detail_channels + CHANNELS)
 
     def refine(self, pixels: Tensor, details: Tensor, drawn: Tensor) -> Tensor:
         """Add to the enlarged tokens what can be seen at their resolution.
@@ -57,3 +60,22 @@ class DetailMaskDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything 
         wide = functional.interpolate(self.coarse(fine), scale_factor=2.0, mode="nearest")
         refined: Tensor = pixels + self.fine_out(functional.gelu(fine + wide))
         return refined
+
+    def rate(
+        self, logits: Tensor, refined: Tensor, tokens: Tensor, details: Tensor, drawn: Tensor
+    ) -> Tensor:
+        """What the masks themselves add to their predicted IoU.
+
+        Args:
+            logits: (R, M, 4h, 4w).
+            refined: (R, C/8, 4h, 4w), what `refine` gave.
+            tokens: (R, 1 + M, C): that of the predicted IoU, then one for each mask.
+            details, drawn: as for `refine`.
+
+        Returns:
+            (R, M).
+        """
+        details = details.expand(len(refined), -1, -1, -1)
+        pixels = torch.cat([refined.float(), details.float(), drawn.float()], dim=1)
+        rated: Tensor = self.rating(logits, pixels, tokens)
+        return rated

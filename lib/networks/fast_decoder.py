@@ -26,6 +26,7 @@ def predict_masks(
     sparse: Tensor,
     dense: Tensor,
     refine: Callable[[Tensor], Tensor] | None = None,
+    rate: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What ``decoder.predict_masks`` computes; rows may also belong to several images.
 
@@ -36,6 +37,8 @@ def predict_masks(
         sparse: (R, N, C) prompt tokens.
         dense: (R, C, h, w) what masks add to the image.
         refine: changes the enlarged tokens (R, C/8, 4h, 4w) before masks are read off them.
+        rate: what masks (R, 4, 4h, 4w), those enlarged tokens and the answers (R, 1 + 4, C) add to
+            the predicted IoU (R, 4); only together with ``refine``.
 
     Returns:
         Logits (R, 4, 4h, 4w), the single mask first, and predicted IoU (R, 4).
@@ -46,12 +49,14 @@ def predict_masks(
     answers, seen = decoder.transformer(image, image_pe.expand_as(image), tokens)
     masks = [head(answers[:, 1 + n]) for n, head in enumerate(decoder.output_hypernetworks_mlps)]
     pixels = _upscaled(decoder.output_upscaling, seen)
+    iou: Tensor = decoder.iou_prediction_head(answers[:, 0])
     if refine is None:
-        logits = _in_place(pixels @ torch.stack(masks, dim=2), *image.shape[2:])
-    else:
-        refined = refine(_in_place(pixels, *image.shape[2:]))
-        logits = torch.einsum("rmc,rchw->rmhw", torch.stack(masks, dim=1), refined)
-    return logits, decoder.iou_prediction_head(answers[:, 0])
+        return _in_place(pixels @ torch.stack(masks, dim=2), *image.shape[2:]), iou
+    refined = refine(_in_place(pixels, *image.shape[2:]))
+    logits = torch.einsum("rmc,rchw->rmhw", torch.stack(masks, dim=1), refined)
+    if rate is not None:
+        iou = iou + rate(logits, refined, answers[:, : 1 + len(masks)])
+    return logits, iou
 
 
 def _upscaled(upscaling: nn.Sequential, tokens: Tensor) -> Tensor:

@@ -125,13 +125,15 @@ class AdapterSam(nn.Module):
         points = None if prompts.points is None else (prompts.points, prompts.labels)
         sparse, dense = self.prompt_encoder(points, prompts.boxes, prompts.masks)
         positions = self.prompt_encoder.get_dense_pe()
-        refine = None
+        refine = rate = None
         if self.config.detail_channels:
             embeddings, details = embeddings.tensor_split([self.config.prompt_dim], dim=1)
             drawn = self.prompt_encoder.draw(*prompts.parts)
             dense = dense + self.prompt_encoder.maps(drawn)
-            refine = partial(self.mask_decoder.refine, details=unpack(details), drawn=drawn)
-        return predict_masks(self.mask_decoder, embeddings, positions, sparse, dense, refine)
+            seen = {"details": unpack(details), "drawn": drawn}
+            refine = partial(self.mask_decoder.refine, **seen)
+            rate = partial(self.mask_decoder.rate, **seen)
+        return predict_masks(self.mask_decoder, embeddings, positions, sparse, dense, refine, rate)
 
 
 def choose_best(logits: torch.Tensor, iou: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
