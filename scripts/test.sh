@@ -13,7 +13,7 @@ usage() {
     cat <<TEXT
 Usage: bash scripts/test.sh [--install-system] [PYTEST ARGUMENT ...]
 
-Checks format, lint, shell scripts and types, then runs the tests. Without arguments of its own pytest runs all
+Checks format, lint, shell scripts, types and the viewer, then runs the tests. Without arguments of its own pytest runs all
 tests, and the programs they need must be installed; nothing is skipped.
 
   --install-system  install missing programs with apt-get (as root or through sudo)
@@ -32,6 +32,8 @@ missing_packages() {
     [[ -x $CHROMIUM ]] || echo chromium
     # torch.compile writes C++ and has it compiled.
     command -v g++ >/dev/null || echo g++
+    # It fetches OHIF and the programs that check our extension of it.
+    command -v npm >/dev/null || echo npm
 }
 
 install_system_packages() { # PACKAGE ...
@@ -72,6 +74,12 @@ fi
 ensure_environment requirements-dev.lock
 cd -- "$ROOT"
 
+# Types, lint and format of the viewer's JavaScript.
+check_viewer() {
+    local viewer=apps/samed2d/viewer
+    npm --prefix "$viewer" ci --silent --no-audit --no-fund && npm --prefix "$viewer" run --silent check
+}
+
 failed=()
 check() { # NAME COMMAND ...
     local name=$1
@@ -83,6 +91,7 @@ check format python -m ruff format --check .
 check lint python -m ruff check .
 check shell shellcheck --external-sources scripts/*.sh .ci/run
 check types python -m mypy
+check viewer check_viewer
 check tests python -m pytest ${pytest_arguments[@]+"${pytest_arguments[@]}"}
 
 ((!${#failed[@]})) || fail "failed: ${failed[*]}"

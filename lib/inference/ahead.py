@@ -47,13 +47,15 @@ class AheadProgress:
     """How far a volume is: ``done`` of ``total`` slices are encoded.
 
     ``total`` counts those that are to be encoded, which of a volume too large for the caches are
-    the ones around the last click. Nothing is done any more where ``active`` is false.
+    the ones around the last click. Nothing is done any more where ``active`` is false. ``slices``
+    are those that are done, in ascending order.
     """
 
     name: str
     done: int
     total: int
     active: bool
+    slices: tuple[int, ...] = ()
 
 
 @dataclass
@@ -155,7 +157,8 @@ class EncodeAhead:
     def _progress_of(self, name: str) -> AheadProgress:
         volume = self._volumes[name]
         planned = len(volume.done | volume.left)
-        return AheadProgress(name, len(volume.done), planned, active=bool(volume.left))
+        done = tuple(sorted(volume.done))
+        return AheadProgress(name, len(done), planned, bool(volume.left), done)
 
     def _run(self) -> None:
         # Nothing of a step is held while the next one is waited for.

@@ -29,6 +29,9 @@ from lib.server.next_sample_endpoint import thread_next_sample
 from lib.server.save_endpoint import thread_labels
 from lib.server.sessions import SafeSessions
 from lib.server.threaded_infer import thread_infer
+from lib.server.version_endpoint import serve_versions
+from lib.server.viewer_files import serve_viewer
+from lib.server.volume_jobs_endpoint import serve_volume_jobs
 
 SETTINGS: dict[str, Any] = {
     # 0.8.5 lists series of Modality CT only. An empty filter lists all; `PacsDatastore` leaves
@@ -74,6 +77,9 @@ def prepare_host() -> None:
     if (server := running_server()) is not None:
         answer_errors(server)
         serve_cards(server)
+        serve_versions(server)
+        serve_volume_jobs(server)
+        serve_viewer(server)
 
 
 def without_host_options(conf: Mapping[str, str]) -> dict[str, str]:

@@ -46,7 +46,14 @@ from lib.server.models import ModelSpec
 from lib.server.requests import HOST_KEYS, OF_VIEWER, ClickRequest
 from lib.server.served_model import ServedModel
 from lib.server.slice_prompt import slice_prompt
-from lib.server.start_label import FILE_KEY, NAMES_KEY, StartLabel, start_label
+from lib.server.start_label import (
+    FILE_KEY,
+    NAMES_KEY,
+    SLICE_SUFFIX,
+    StartLabel,
+    start_label,
+    start_slice,
+)
 from lib.server.volumes import VolumeStore
 
 OBJECT_VALUE = 1
@@ -250,7 +257,8 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         name = f"{Path(request['image']).name}, {intensity}, {id(volume):x}"
         views = views_of(volume, lambda held, n: self.view(held, n, intensity))
         progress = ahead.want(name, volume.n_slices, k, views)
-        return {"done": progress.done, "total": progress.total}
+        slices = list(progress.slices)
+        return {"done": progress.done, "total": progress.total, "slices": slices}
 
     def _start(
         self, request: Mapping[str, Any], click: ClickRequest, volume: Volume, k: int
@@ -259,6 +267,8 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         file = request.get(FILE_KEY)
         if file is None:
             return None
+        if Path(file).suffix == SLICE_SUFFIX:
+            return start_slice(file, volume)
         names = request.get(NAMES_KEY, {})
         return start_label(self.volumes.get(file), names, volume, k, click.label)
 

@@ -75,6 +75,11 @@ class ServedModel:
         return version_of(self.choice.architecture, self.choice.weights)
 
     @property
+    def registry(self) -> Registry | None:
+        """The versions it follows; None without trained weights."""
+        return self._registry
+
+    @property
     def version(self) -> str:
         """What answers, in one word; before it is loaded, what would."""
         live = self._live

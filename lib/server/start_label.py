@@ -1,7 +1,7 @@
 """The label map that a click starts from: one that was saved, or one sent along.
 
 Its part of the clicked slice goes to the network as mask prompt, before the first point, and stays
-part of the prompt when further points follow.
+part of the prompt when further points follow. A viewer that has just that part may send it alone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from lib.server.label_info import names_by_value
 
 FILE_KEY, NAMES_KEY = "start_label", "start_names"
 """Keys of the host's dict under which the file travels; never a client's."""
+SLICE_SUFFIX = ".bin"
+"""Of a file that holds the clicked slice alone: one byte for each pixel, i fastest."""
 TOLERANCE_MM = 1e-2
 
 
@@ -85,6 +87,27 @@ def start_label(
             todo="send the name of one of its labels as 'label', or only that label",
         )
     return StartLabel(labels, None)
+
+
+def start_slice(file: Path, image: Volume) -> StartLabel:
+    """The mask of the clicked slice, sent without the others; any value but 0 is inside.
+
+    Args:
+        file: its bytes.
+        image: that it must belong to.
+
+    Raises:
+        ImageError: another number of pixels than a slice of the image has.
+    """
+    width, height, _ = image.shape
+    values = np.frombuffer(file.read_bytes(), dtype=np.uint8)
+    if values.size != width * height:
+        raise ImageError(
+            got=f"a mask of {values.size} bytes to start from",
+            allowed=f"{width} x {height} bytes, one for each pixel of the clicked slice",
+            todo="send the slice of the image that was clicked",
+        )
+    return StartLabel(values.reshape(height, width).astype(np.int64), None)
 
 
 def saved_label(datastore: Datastore, image: str) -> dict[str, Any]:

@@ -4,8 +4,8 @@ Way of a call: dict of the host -> `ClickRequest` -> volume -> `VolumePrompt` ->
 slices -> label file. Clients replace the whole label by the answer, so it holds all of it.
 
 Concurrency contract: as `lib.server.infer` says; shared are also the cache of steps, keyed by
-content, and `NewestOnly`. Both have locks of their own, which are held for look-ups only. The work
-for the network goes to its worker slice by slice, behind everybody's clicks.
+content, `NewestOnly` and `VolumeJobs`. All have locks of their own, which are held for look-ups
+only. The work for the network goes to its worker slice by slice, behind everybody's clicks.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from lib.server.newest import NewestOnly
 from lib.server.requests import HOST_KEYS, ClickRequest
 from lib.server.served_model import MIB, ServedModel
 from lib.server.start_label import FILE_KEY
+from lib.server.volume_jobs import VolumeJob, VolumeJobs
 from lib.server.volume_prompt import VolumePrompt, volume_prompt
 from lib.server.volumes import VolumeStore
 
@@ -65,6 +66,7 @@ class Samed2dVolumeTask(Samed2dInferTask):
         self._config["threshold"] = self._defaults.threshold
         self._steps: ByteBoundedCache[Step] = ByteBoundedCache(STEP_CACHE_BYTES)
         self._newest = NewestOnly()
+        self.jobs = VolumeJobs()
 
     def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Segment one object in a volume.
@@ -94,7 +96,8 @@ class Samed2dVolumeTask(Samed2dInferTask):
             target = volume_prompt(click, volume.shape)
             network = self._network(volume, click)
             clock.lap("load")
-            result = self._propagate(network, target, click, superseded)
+            with self.jobs.job(click.client_id, volume.n_slices) as job:
+                result = self._propagate(network, target, click, superseded, job)
             clock.lap("segment")
         masks = {k: mask.unpack() for k, mask in result.masks.items()}
         path = write_masks(masks, volume, click.result_extension)
@@ -129,6 +132,7 @@ class Samed2dVolumeTask(Samed2dInferTask):
         target: VolumePrompt,
         click: ClickRequest,
         superseded: Callable[[], bool],
+        job: VolumeJob,
     ) -> VolumeResult:
         settings = PropagateSettings(
             threshold=self._defaults.threshold if click.threshold is None else click.threshold,
@@ -138,8 +142,19 @@ class Samed2dVolumeTask(Samed2dInferTask):
             last=target.last,
         )
         try:
-            return propagate(network, target.prompts, settings, superseded)
+            return propagate(
+                network,
+                target.prompts,
+                settings,
+                lambda: superseded() or job.cancelled.is_set(),
+                job.answered,
+            )
         except Cancelled as reason:
+            if job.cancelled.is_set():
+                raise SupersededError(
+                    got="a request that its client took back",
+                    todo="send it again if it is wanted after all",
+                ) from reason
             raise SupersededError(
                 got="a newer request for the same label of the same image",
                 allowed="one at a time; the newest is answered",

@@ -106,7 +106,8 @@ def checkout(tmp_path: Path) -> Checkout:
     programs = tmp_path / "programs"
     for name in ("python3.11", "python3", "python"):
         write_program(programs / name, PYTHON)
-    write_program(programs / "shellcheck", "#!/bin/bash\n")
+    for name in ("shellcheck", "npm"):
+        write_program(programs / name, "#!/bin/bash\n")
     calls = tmp_path / "calls"
     environment = {
         "PATH": f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin",

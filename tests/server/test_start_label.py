@@ -15,7 +15,7 @@ from lib.errors import ImageError, PromptError
 from lib.imaging.grid import Volume
 from lib.imaging.volume import read_volume
 from lib.prompts import Prompt
-from lib.server.start_label import StartLabel, start_label
+from lib.server.start_label import StartLabel, start_label, start_slice
 from tests.server.clicks import label_array, post_infer, read_answer
 from tests.support.server import RunningServer, start_server
 from tests.support.studies import PLAIN, SHAPES
@@ -54,6 +54,22 @@ def test_the_clicked_labels_part_is_the_mask_to_start_from() -> None:
 def test_a_slice_without_the_label_gives_no_start() -> None:
     start = start_label(volume_of(label_map()), NAMES, IMAGE, 8, "spleen")
     assert start.before(PROMPT) is PROMPT
+
+
+def test_the_clicked_slice_may_come_alone(tmp_path: Path) -> None:
+    plane = (label_map()[:, :, 4] == 2).astype(np.uint8)
+    file = tmp_path / "slice.bin"
+    file.write_bytes(plane.tobytes("F"))
+    mask = start_slice(file, IMAGE).before(PROMPT).mask
+    assert mask is not None
+    np.testing.assert_array_equal(mask, plane.T)
+
+
+def test_a_slice_of_another_size_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "slice.bin"
+    file.write_bytes(bytes(10))
+    with pytest.raises(ImageError, match=r"mask of 10 bytes.*40 x 52 bytes"):
+        start_slice(file, IMAGE)
 
 
 def test_one_value_needs_no_name() -> None:
@@ -120,6 +136,9 @@ def test_saved_or_sent_along_over_http(labelled_server: RunningServer, tmp_path:
     plain = segment(server)
     sent = segment(server, file)
     assert (plain != sent).any()
+    alone = tmp_path / "slice.bin"
+    alone.write_bytes((label_map()[:, :, 4] == 1).astype(np.uint8).tobytes("F"))
+    np.testing.assert_array_equal(segment(server, alone), sent)
     # Nothing was saved so far, so there is nothing to start from.
     np.testing.assert_array_equal(segment(server, start="saved"), plain)
     two = tmp_path / "two.nii.gz"

@@ -47,7 +47,11 @@ def test_the_slices_beside_the_click_are_encoded_ahead() -> None:
         wait_for(lambda: not model_info(server)["encode_ahead"][0]["active"])
         for k in (0, 11, 23):
             assert click(server, k)["encoded_before"] is True
-        assert click(server, 11)["encode_ahead"] == {"done": 24, "total": 24}
+        assert click(server, 11)["encode_ahead"] == {
+            "done": 24,
+            "total": 24,
+            "slices": list(range(24)),
+        }
 
 
 def test_ahead_is_an_option() -> None:

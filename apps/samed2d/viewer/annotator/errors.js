@@ -1,0 +1,32 @@
+/** What can go wrong between the viewer and the server, each with a sentence for a person. */
+
+/** The server answered, and said no. */
+export class ServerError extends Error {
+  /**
+   * @param {string} sentence what to show
+   * @param {number} status of the answer
+   */
+  constructor(sentence, status) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+/** The server did not answer; asking again later may help. */
+export class LostConnection extends Error {
+  constructor() {
+    super('The server does not answer. Nothing is lost: what you clicked is sent again.');
+  }
+}
+
+/** The picture or the click cannot be used, which no server was asked about. */
+export class UseError extends Error {}
+
+/**
+ * Make any error a sentence.
+ * @param {unknown} error
+ * @returns {string}
+ */
+export function sentenceOf(error) {
+  return error instanceof Error ? error.message : String(error);
+}
