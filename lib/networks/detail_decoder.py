@@ -70,7 +70,8 @@ class DetailMaskDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything 
             logits: (R, M, 4h, 4w).
             refined: (R, C/8, 4h, 4w), what `refine` gave.
             tokens: (R, 1 + M, C): that of the predicted IoU, then one for each mask.
-            details, drawn: as for `refine`.
+            details: as for `refine`.
+            drawn: as for `refine`.
 
         Returns:
             (R, M).
