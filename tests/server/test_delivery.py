@@ -384,12 +384,14 @@ def test_a_closed_delivery_tries_nothing_and_forgets_nothing(
     pacs: MemoryPacs,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    others = set(threading.enumerate())
     with monkeypatch.context() as patch:
         patch.setattr(pacs, "store_instances", lambda *args, **kwargs: None)
-        first = add().key
-        delivery.deliver_now(first, 60)
+        delivery.deliver_now(add().key, 60)
+        started = set(threading.enumerate()) - others
+        (thread,) = [thread for thread in started if thread.name == "delivery"]
         delivery.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "delivery"]
+    assert not thread.is_alive()
     second = delivery.deliver_now(add().key, 0.05)
     assert second is not None
     assert second.state == "pending"
