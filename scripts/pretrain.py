@@ -130,6 +130,12 @@ def make_parser() -> argparse.ArgumentParser:
         help="kinds of phantoms, separated by commas, instead of the usual mixture: "
         + ", ".join(PHANTOM_KINDS),
     )
+    parser.add_argument(
+        "--learns",
+        choices=("all", "rating"),
+        default=defaults.learns,
+        help="all of the network, or only which of its masks is the best (default %(default)s)",
+    )
     parser.add_argument("--batch-size", type=int, default=defaults.batch_size)
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
     parser.add_argument(
@@ -262,6 +268,7 @@ def pretrain(arguments: argparse.Namespace, place: Place) -> int:
         mixture=mixture,
         finish=finish if arguments.finish_share else None,
         finish_share=arguments.finish_share,
+        learns=arguments.learns,
     )
     try:
         images = [image for folder in arguments.data for image in read_folder(folder)]

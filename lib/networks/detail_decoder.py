@@ -80,3 +80,7 @@ class DetailMaskDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything 
         pixels = torch.cat([refined.float(), details.float(), drawn.float()], dim=1)
         rated: Tensor = self.rating(logits, pixels, tokens)
         return rated
+
+    def rating_parts(self) -> tuple[nn.Module, ...]:
+        """The parts that say how good masks are, and take no part in drawing them."""
+        return self.iou_prediction_head, self.rating

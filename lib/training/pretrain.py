@@ -18,18 +18,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from lib.data.pool import LabelledImage
 from lib.data.stream import Mixture, Sample, sample_stream
-from lib.errors import Samed2dError
+from lib.errors import OptionError, Samed2dError
 from lib.networks.checkpoint import save_weights
+from lib.networks.detail_decoder import DetailMaskDecoder
 from lib.networks.sam import AdapterSam
 from lib.training.annotator import InteractionPlan
 from lib.training.loop import Batch, BatchResult, interactive_batch
@@ -67,6 +68,8 @@ class PretrainPlan:
         finish: what is learned from in the last ``finish_share`` of the run; None: the same. What
             is learned last stays best.
         finish_share: 0..1.
+        learns: "all" of the network, or only its "rating" of masks: the rest stays as it is, so
+            that a step costs a fraction, and masks are not traded for a better choice among them.
     """
 
     minutes: float = 60.0
@@ -84,6 +87,7 @@ class PretrainPlan:
     mixture: Mixture = field(default_factory=Mixture)
     finish: Mixture | None = None
     finish_share: float = 0.35
+    learns: Literal["all", "rating"] = "all"
 
     def phases(self) -> tuple[tuple[Mixture, float], ...]:
         """Mixtures with the share of the run at which each ends."""
@@ -126,15 +130,33 @@ def _move_average(
     torch._foreach_lerp_(averages, currents, 1.0 - decay)
 
 
+def _learning(model: AdapterSam, what: Literal["all", "rating"]) -> list[nn.Parameter]:
+    """The parameters that learn; the others are fixed."""
+    if what == "rating":
+        if not isinstance(model.mask_decoder, DetailMaskDecoder):
+            raise OptionError(
+                got=f"a rating to learn by {model.config.name}",
+                allowed="a network with details, such as samed2d_t",
+                todo="let all of it learn",
+            )
+        model.requires_grad_(False)
+        for part in model.mask_decoder.rating_parts():
+            part.requires_grad_()
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
 class Pretrainer:
     """A run: model, optimiser, moving average, clock. `run` goes on until the time is used up.
 
     Args:
         model: to train; equal in all processes.
         images: labelled ones; phantoms alone where there are none.
-        plan: of the run.
+        plan: of the run; rating alone can be learned by a network with details.
         out: folder of the results; the leading process writes them.
         place: of this process among those that learn together, see `lib.training.processes`.
+
+    Raises:
+        OptionError: the network has no rating to learn.
     """
 
     def __init__(
@@ -151,8 +173,9 @@ class Pretrainer:
         self.seconds = 0.0
         average = partial(_move_average, plan.ema)
         self.average = AveragedModel(model, multi_avg_fn=average)
-        matrices = [p for p in model.parameters() if p.ndim >= 2]
-        vectors = [p for p in model.parameters() if p.ndim < 2]
+        learning = _learning(model, plan.learns)
+        matrices = [p for p in learning if p.ndim >= 2]
+        vectors = [p for p in learning if p.ndim < 2]
         self.optimiser = torch.optim.AdamW(
             [
                 {"params": matrices, "weight_decay": plan.weight_decay},

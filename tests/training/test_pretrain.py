@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from lib.data.stream import Mixture, Sample
-from lib.errors import Samed2dError
+from lib.errors import OptionError, Samed2dError
 from lib.networks import build_sam, load_checkpoint
 from lib.training.pretrain import Pretrainer, PretrainPlan, collate
+from tests.networks.detailed import DETAILED
 from tests.training.test_loop import SMALL, make_batch
 
 PLAN = PretrainPlan(minutes=1.0, batch_size=2, threads=1, bf16=False, learning_rate=1e-3)
@@ -120,3 +121,22 @@ def test_the_end_of_a_run_has_a_mixture_of_its_own(tmp_path: Path) -> None:
     run.seconds = 4.0
     run.run(lambda run, result: None)
     assert until[2:] == [(6.0, last)], "resumed in its last part"
+
+
+def test_the_rating_of_masks_can_learn_alone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build_sam(DETAILED)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    run = Pretrainer(model, [], replace(PLAN, learns="rating"), tmp_path)
+    for _ in range(2):
+        run._train_step(make_batch(), np.random.default_rng(0))
+    changed = {name for name, value in model.state_dict().items() if not value.equal(before[name])}
+    rating = ("mask_decoder.iou_prediction_head.", "mask_decoder.rating.")
+    assert changed
+    assert all(name.startswith(rating) for name in changed)
+    assert {rating[0], rating[1]} <= {name[: len(r)] for name in changed for r in rating}
+
+
+def test_a_network_without_details_has_no_rating_to_learn(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="details"):
+        Pretrainer(build_sam(SMALL), [], replace(PLAN, learns="rating"), tmp_path)
