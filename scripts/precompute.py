@@ -37,7 +37,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Exit status: 0 all images done, 1 some or all failed, 2 wrong arguments, "
-        "130 interrupted. One slice takes 100 KB on disk with samed2d_t, 260 KB with the others; "
+        "130 interrupted. One slice takes 390 KB on disk with samed2d_t, 260 KB with the others; "
         "--conf embedding_disk_mb bounds the whole.",
     )
     parser.add_argument("--studies", required=True, help="folder, or address of a DICOMweb server")

@@ -125,7 +125,9 @@ class Watch:
                 f"{steps}, {rate:.1f} images/s, about {left:.0f} s left"
             )
             self.show(iteration, loss=self._losses[-1], rate=rate)
-        if self._saving <= SAVING_SHARE * (now - self._saved):
+        # Going on from the last batch of an epoch would leave out the epoch's figures.
+        epoch_ends = iteration % (engine.state.epoch_length or 1) == 0
+        if not epoch_ends and self._saving <= SAVING_SHARE * (now - self._saved):
             self._save(iteration)
 
     def _after_epoch(self, engine: Engine) -> None:

@@ -170,11 +170,11 @@ def started(monkeypatch):
     on_the_way, go_on = threading.Event(), threading.Event()
     original = volume_infer.propagate
 
-    def slow(network, prompts, settings, cancelled):
+    def slow(network, prompts, settings, cancelled, answered):
         if not on_the_way.is_set():
             on_the_way.set()
             assert go_on.wait(60)
-        return original(network, prompts, settings, cancelled)
+        return original(network, prompts, settings, cancelled, answered)
 
     monkeypatch.setattr(volume_infer, "propagate", slow)
     return on_the_way, go_on

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lib.data.labelled_slices import LabelledSlices
 from lib.data.pool import LabelledImage
@@ -125,9 +126,21 @@ def test_a_run_that_learns_nothing_is_refused(tmp_path: Path) -> None:
     assert "goes on serving" in notes and "refused" in notes
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Several threads may add up in another order, and Adam makes much of little."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("part", ["decoder", "adapters"])
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path, part: str) -> None:
-    settings = {"train": part, "max_epochs": 3, "publish": "force", "adapter_init": "keep"}
+    # The learning rate follows the time that has passed as well; here the epochs alone shall count.
+    settings = {"train": part, "max_epochs": 3, "max_minutes": 1e5, "publish": "force"}
+    settings["adapter_init"] = "keep"
     interrupted = Notes(lambda stats: stats.epoch == 1 and stats.phase == "training")
     work = job(tmp_path, **settings)
     with pytest.raises(KeyboardInterrupt):
@@ -302,3 +315,14 @@ def test_labels_of_other_images_are_refused(tmp_path: Path) -> None:
     assert outcome.version is None and not outcome.verdict.publish
     assert registry_of(work).serving() == serving
     assert "labels do not seem to belong to their images" in notes
+
+
+def test_an_epoch_without_its_figures_is_not_left_out(tmp_path: Path) -> None:
+    """Where saving costs nothing, every batch is saved, but not the last one of an epoch alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lib.training.handlers.SAVING_SHARE", 1e9)
+        work = job(tmp_path, max_minutes=1e5)
+        with pytest.raises(KeyboardInterrupt):
+            train(work, Notes(lambda stats: stats.epoch == 1 and stats.phase == "training"))
+        outcome = carry_out(work)
+    assert [record.epoch for record in outcome.stats.history] == [0, 1, 2]
