@@ -45,6 +45,17 @@ window.annotateTests = (() => {
       Object.values(segmentation().segments).map(({ segmentIndex, label }) => [segmentIndex, label])
     );
 
+  // What OHIF does when it has measured a segmentation: its labels are those of some time before.
+  let earlier;
+  const rememberSegments = () => {
+    earlier = structuredClone(segmentation().segments);
+  };
+  const putBackSegments = () =>
+    window.services.segmentationService.addOrUpdateSegmentation({
+      segmentationId: segmentation().segmentationId,
+      segments: earlier,
+    });
+
   const shownImage = () => sopOf(activeViewport().getCurrentImageId());
 
   // Show the image of this SOPInstanceUID, as scrolling would.
@@ -67,5 +78,15 @@ window.annotateTests = (() => {
   // Nothing is on its way to the server.
   const isIdle = () => window.samed2d.queue.length === 0;
 
-  return { isReady, painted, segmentNames, shownImage, show, toScreen, isIdle };
+  return {
+    isReady,
+    painted,
+    segmentNames,
+    rememberSegments,
+    putBackSegments,
+    shownImage,
+    show,
+    toScreen,
+    isIdle,
+  };
 })();

@@ -114,7 +114,9 @@ def test_clicks_boxes_and_labels(
         assert not third.mask[stomach]
 
         # A box for a label of our own; the liver stays where the two do not meet.
+        page.evaluate("annotateTests.rememberSegments()")
         viewer.add_label("gastric wall")
+        page.evaluate("annotateTests.putBackSegments()")
         low, high = (stomach[0] - 22, stomach[1] - 20, k), (stomach[0] + 24, stomach[1] + 22, k)
         with page.expect_request("**/infer/samed2d?*") as caught:
             boxed = viewer.drag_box(low, high)

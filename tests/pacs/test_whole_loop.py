@@ -25,7 +25,7 @@ pytestmark = pytest.mark.pacs
 
 PLACES = ((40, 44), (58, 40), (44, 60), (60, 58), (50, 46), (48, 56))
 RADIUS = 14
-MARGIN = 9
+MARGIN = 5
 """What is to be learned: an object is wider than its bright part."""
 EVERY = 3
 SECONDS = 420.0

@@ -28,10 +28,17 @@ export class Labelmap {
     /** Slices that a brush changed since somebody asked. @type {Set<number>} */
     this._touched = new Set();
     this._own = false;
+    /** Labels that were added, by value. @type {Map<number, string>} */
+    this._added = new Map();
+    this._chosen = 1;
     /** @param {any} event */
     this._onModified = event => this._noteTouched(event.detail);
+    /** @param {any} event */
+    this._onSegments = event => this._keepLabels(event.detail);
     const { Events } = tools().Enums;
-    cornerstone().eventTarget.addEventListener(Events.SEGMENTATION_DATA_MODIFIED, this._onModified);
+    const { eventTarget } = cornerstone();
+    eventTarget.addEventListener(Events.SEGMENTATION_DATA_MODIFIED, this._onModified);
+    eventTarget.addEventListener(Events.SEGMENTATION_MODIFIED, this._onSegments);
   }
 
   /** Forget OHIF; the segmentation itself stays. */
@@ -39,6 +46,26 @@ export class Labelmap {
     const { Events } = tools().Enums;
     const { eventTarget } = cornerstone();
     eventTarget.removeEventListener(Events.SEGMENTATION_DATA_MODIFIED, this._onModified);
+    eventTarget.removeEventListener(Events.SEGMENTATION_MODIFIED, this._onSegments);
+  }
+
+  /**
+   * OHIF measures a segmentation some time after it was drawn in, and then puts back the labels that
+   * it had when it began: one that was added meanwhile is gone, and is added again.
+   * @param {{segmentationId: string}} detail
+   */
+  _keepLabels({ segmentationId }) {
+    const { segmentationService } = this._services;
+    const segments = segmentationService.getSegmentation(this.id)?.segments;
+    if (segmentationId !== this.id || !segments) {
+      return;
+    }
+    for (const [value, label] of this._added) {
+      if (!segments[value]) {
+        const active = value === this._chosen;
+        segmentationService.addSegment(this.id, { segmentIndex: value, label, active });
+      }
+    }
   }
 
   /**
@@ -124,6 +151,7 @@ export class Labelmap {
    * @param {string} label
    */
   addLabel(value, label) {
+    this._added.set(value, label);
     this._services.segmentationService.addSegment(this.id, { segmentIndex: value, label });
   }
 
@@ -132,6 +160,7 @@ export class Labelmap {
    * @param {number} value
    */
   choose(value) {
+    this._chosen = value;
     this._services.segmentationService.setActiveSegment(this.id, value);
   }
 
