@@ -153,7 +153,7 @@ def _fill_scores(folder: Path, plan: NextPlan, labelled: int) -> None:
     """Made-up scores for all cases but the last ones, as if the server had scored them."""
     rng = np.random.default_rng(plan.seed)
     version = version_of(plan.source.architecture, plan.source.file(folder.parent.parent.parent))
-    width = find_architecture(plan.source.architecture).prompt_dim
+    width = find_architecture(plan.source.architecture).embedding_channels
     store = ScoreStore(folder)
     for number in range(plan.cases - plan.scored):
         known, image = number < labelled, _name(number)
