@@ -72,8 +72,10 @@ def mask_facts(logits: Tensor) -> Tensor:
         another threshold; mean probability inside; mean and best IoU with the row's other masks.
     """
     inside = logits.sigmoid()
-    sizes = inside.sum(dim=(2, 3))
-    stability = (logits - 1).sigmoid().sum(dim=(2, 3)) / (logits + 1).sigmoid().sum(dim=(2, 3))
+    # Of a mask that is surely empty every sum is 0.
+    sizes = inside.sum(dim=(2, 3)).clamp(min=1e-6)
+    widest = (logits + 1).sigmoid().sum(dim=(2, 3)).clamp(min=1e-6)
+    stability = (logits - 1).sigmoid().sum(dim=(2, 3)) / widest
     sureness = inside.square().sum(dim=(2, 3)) / sizes
     flat = inside.flatten(2)
     shared = flat @ flat.transpose(1, 2)
