@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lib/ lies in the root
 
-from lib.errors import CheckpointError, NotFoundError, UnavailableError
+from lib.errors import NotFoundError, UnavailableError
 from lib.networks.download import download_file
 from lib.server.viewer_build import BUILD_FOLDER, OHIF, install_build, installed_build
+from scripts._fetching import exit_code_of, progress_on
 
 EPILOG = f"""\
 With npm on the computer, npm fetches the package, from the registry that it is set up for; without,
@@ -36,7 +37,6 @@ exit codes:
   3    no connection, or the registry does not have the package
   130  interrupted with Ctrl-C
 """
-REFUSED, UNREACHABLE, INTERRUPTED = 1, 3, 130
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -65,11 +65,7 @@ def fetch(folder: Path) -> Path:
     if npm is None:
         target = folder / "ohif.tgz"
         with tqdm(total=OHIF.size, unit="B", unit_scale=True, disable=None) as bar:
-
-            def show(held: int, total: int | None) -> None:
-                bar.update(held - bar.n)
-
-            return download_file(OHIF.url, target, OHIF.sha256, progress=show)
+            return download_file(OHIF.url, target, OHIF.sha256, progress=progress_on(bar))
     command = [npm, "pack", OHIF.spec, "--silent", "--pack-destination", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     packed = list(folder.glob("*.tgz"))
@@ -88,32 +84,26 @@ def install(tarball: Path, dest: Path) -> None:
     print(f"installed {OHIF.spec} in {dest}; start the server and open /samed2d/")
 
 
+def carry_out(chosen: argparse.Namespace) -> int:
+    if installed_build(chosen.dest) == OHIF.spec and not chosen.force:
+        print(f"already installed: {OHIF.spec} in {chosen.dest} (again with --force)")
+        return 0
+    if chosen.from_file is not None:
+        if not chosen.from_file.is_file():
+            raise NotFoundError(
+                got=f"no file {chosen.from_file}", todo=f"make it: npm pack {OHIF.spec}"
+            )
+        install(chosen.from_file, chosen.dest)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="samed2d-viewer-") as folder:
+        print(f"fetching {OHIF.spec}, {OHIF.size / 1e6:.0f} MB")
+        install(fetch(Path(folder)), chosen.dest)
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parse_arguments(arguments)
-    try:
-        if installed_build(chosen.dest) == OHIF.spec and not chosen.force:
-            print(f"already installed: {OHIF.spec} in {chosen.dest} (again with --force)")
-            return 0
-        if chosen.from_file is not None:
-            if not chosen.from_file.is_file():
-                raise NotFoundError(
-                    got=f"no file {chosen.from_file}", todo=f"make it: npm pack {OHIF.spec}"
-                )
-            install(chosen.from_file, chosen.dest)
-            return 0
-        with tempfile.TemporaryDirectory(prefix="samed2d-viewer-") as folder:
-            print(f"fetching {OHIF.spec}, {OHIF.size / 1e6:.0f} MB")
-            install(fetch(Path(folder)), chosen.dest)
-        return 0
-    except (UnavailableError, NotFoundError) as error:
-        print(error.message, file=sys.stderr)
-        return UNREACHABLE
-    except CheckpointError as error:
-        print(error.message, file=sys.stderr)
-        return REFUSED
-    except KeyboardInterrupt:
-        print("interrupted; nothing was changed", file=sys.stderr)
-        return INTERRUPTED
+    return exit_code_of(lambda: carry_out(chosen), "nothing was changed")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lib/ lies in the root
 
-from lib.errors import CheckpointError, NotFoundError, UnavailableError
 from lib.networks.architectures import ARCHITECTURES, find_architecture
 from lib.networks.download import download_file
 from lib.networks.published import (
@@ -27,6 +26,7 @@ from lib.networks.published import (
     install_weights,
 )
 from lib.networks.weights import WEIGHTS_FOLDER, installed_weights
+from scripts._fetching import exit_code_of, progress_on
 
 EXIT_CODES = """\
 exit codes:
@@ -42,7 +42,7 @@ examples:
   python scripts/get_weights.py sam_vit_b
   python scripts/get_weights.py --from-file ~/Downloads/sam-med2d_b.pth --name samed2d_b
 """
-REFUSED, UNREACHABLE, BY_HAND, INTERRUPTED = 1, 3, 4, 130
+BY_HAND = 4
 _NAMES_SHOWN = 6
 
 
@@ -107,7 +107,7 @@ def fetch(weights: PublishedWeights, folder: Path, force: bool) -> int:
     was_there = download.exists()
     print(f"downloading {weights.url}")
     with tqdm(total=weights.size, unit="B", unit_scale=True, disable=None) as bar:
-        download_file(weights.url, download, weights.sha256, progress=_progress_on(bar))
+        download_file(weights.url, download, weights.sha256, progress=progress_on(bar))
     print(f"SHA-256 verified; converting for {weights.architecture}")
     installed = install_weights(download, find_architecture(weights.architecture), folder)
     if not was_there:
@@ -161,33 +161,17 @@ def _may_write(name: str, folder: Path, force: bool) -> bool:
     return True
 
 
-def _progress_on(bar: tqdm) -> Callable[[int, int | None], None]:
-    def show(held: int, total: int | None) -> None:
-        bar.total = total
-        bar.update(held - bar.n)
-
-    return show
+def carry_out(chosen: argparse.Namespace) -> int:
+    if chosen.list:
+        return show_list(chosen.dest)
+    if chosen.from_file is not None:
+        return install_own(chosen.from_file, chosen.name, chosen.dest, chosen.sha256, chosen.force)
+    return fetch(PUBLISHED[chosen.weights], chosen.dest, chosen.force)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parse_arguments(arguments)
-    try:
-        if chosen.list:
-            return show_list(chosen.dest)
-        if chosen.from_file is not None:
-            return install_own(
-                chosen.from_file, chosen.name, chosen.dest, chosen.sha256, chosen.force
-            )
-        return fetch(PUBLISHED[chosen.weights], chosen.dest, chosen.force)
-    except (UnavailableError, NotFoundError) as error:
-        print(error.message, file=sys.stderr)
-        return UNREACHABLE
-    except CheckpointError as error:
-        print(error.message, file=sys.stderr)
-        return REFUSED
-    except KeyboardInterrupt:
-        print("interrupted; the next run goes on from what has arrived", file=sys.stderr)
-        return INTERRUPTED
+    return exit_code_of(lambda: carry_out(chosen), "the next run goes on from what has arrived")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ Concurrency contract: nothing is shared; the files are read for each request.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
 
 from fastapi import FastAPI
 from monailabel.interfaces.utils.app import app_instance
@@ -19,17 +17,11 @@ from starlette.responses import Response
 from lib.errors import NotFoundError
 from lib.networks.model_card import card_of, card_path
 from lib.networks.model_card_text import card_markdown
-from lib.server.requests import MAX_TEXT
 from lib.server.served_model import ServedModel
+from lib.server.served_networks import served_network
 
 ADDRESS = "/model_card"
 MARKDOWN = "text/markdown; charset=utf-8"
-
-
-class App(Protocol):
-    """What this module needs of the host's MONAILabelApp."""
-
-    _infers: Mapping[str, Any]
 
 
 def serve_cards(server: FastAPI) -> None:
@@ -59,17 +51,8 @@ def answer_card(model: str) -> Response:
         NotFoundError: no such model, or its weights have no card.
         CheckpointError: a damaged card, or one of other weights.
     """
-    app: App = app_instance()
-    networks = {
-        name: task.model
-        for name, task in app._infers.items()
-        if isinstance(getattr(task, "model", None), ServedModel)
-    }
-    if model not in networks:
-        raise NotFoundError(
-            got=f"model {model[:MAX_TEXT]!r}", allowed=", ".join(networks), todo="use one of these"
-        )
-    weights = networks[model].choice.weights
+    network = served_network(app_instance(), model)
+    weights = network.choice.weights
     card = None if weights is None else card_of(weights)
     if card is None:
         raise NotFoundError(
@@ -77,7 +60,7 @@ def answer_card(model: str) -> Response:
             allowed="weights with a card beside them",
             todo="write one, see docs/reference/evaluation.md",
         )
-    return Response(_text(card_markdown(card), networks[model]), media_type=MARKDOWN)
+    return Response(_text(card_markdown(card), network), media_type=MARKDOWN)
 
 
 def _text(card: str, network: ServedModel) -> str:

@@ -9,8 +9,7 @@ registry by itself, with the next request that uses it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI
 from monailabel.config import settings
@@ -19,7 +18,7 @@ from monailabel.interfaces.utils.app import app_instance
 
 from lib.errors import NotFoundError, RequestError
 from lib.server.requests import MAX_TEXT
-from lib.server.served_model import ServedModel
+from lib.server.served_networks import served_network
 from lib.training.registry import BASE, Registry
 
 ADDRESS = "/model_version/{model}"
@@ -28,12 +27,6 @@ PREVIOUS = "previous"
 
 AnyUser = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
 Administrator = Annotated[User, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))]
-
-
-class App(Protocol):
-    """What this module needs of the host's MONAILabelApp."""
-
-    _infers: Mapping[str, Any]
 
 
 def serve_versions(server: FastAPI) -> None:
@@ -91,14 +84,4 @@ def answer_choice(model: str, choice: dict[str, Any], user: Administrator) -> di
 
 def _registry(model: str) -> Registry | None:
     """The versions of the network behind a model; None where it has no weights."""
-    app: App = app_instance()
-    networks: dict[str, ServedModel] = {
-        name: task.model
-        for name, task in app._infers.items()
-        if isinstance(getattr(task, "model", None), ServedModel)
-    }
-    if model not in networks:
-        raise NotFoundError(
-            got=f"model {model[:MAX_TEXT]!r}", allowed=", ".join(networks), todo="use one of these"
-        )
-    return networks[model].registry
+    return served_network(app_instance(), model).registry

@@ -5,8 +5,7 @@ Concurrency contract: see `lib.server.volume_jobs`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI
 from monailabel.config import settings
@@ -15,17 +14,12 @@ from monailabel.interfaces.utils.app import app_instance
 
 from lib.errors import NotFoundError
 from lib.server.requests import MAX_TEXT
+from lib.server.served_networks import App
 from lib.server.volume_jobs import VolumeJob, VolumeJobs
 
 ADDRESS = "/volume_job/{client_id}"
 
 AnyUser = Annotated[object, Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))]
-
-
-class App(Protocol):
-    """What this module needs of the host's MONAILabelApp."""
-
-    _infers: Mapping[str, Any]
 
 
 def serve_volume_jobs(server: FastAPI) -> None:

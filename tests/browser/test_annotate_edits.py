@@ -4,7 +4,6 @@ starts."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +11,9 @@ import requests
 from playwright.sync_api import expect
 from scipy import ndimage
 
-from tests.browser.annotate import AnnotateViewer, Series
-from tests.support.browser import open_page
-from tests.support.organs import CT_SERIES, organ_click, organ_mask
-from tests.support.orthanc import RunningOrthanc, start_orthanc
+from tests.browser.annotate import AnnotateViewer
+from tests.support.organs import organ_click, organ_mask
+from tests.support.orthanc import RunningOrthanc
 from tests.support.server import RunningServer, start_server
 
 pytestmark = [
@@ -26,25 +24,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningOrthanc]:
-    with start_orthanc(tmp_path_factory.mktemp("orthanc")) as running:
-        running.stow(CT_SERIES)
-        yield running
-
-
-@pytest.fixture(scope="module")
 def server(pacs: RunningOrthanc) -> Iterator[RunningServer]:
     with start_server(pacs.dicom_web, env={"SAMED2D_ENCODE_AHEAD": "off"}) as running:
         yield running
-
-
-@pytest.fixture
-def viewer(pacs: RunningOrthanc, server: RunningServer, tmp_path: Path) -> Iterator[AnnotateViewer]:
-    with open_page(tmp_path / "browser") as page:
-        opened = AnnotateViewer(page, server.url, Series.of(CT_SERIES))
-        opened.open_study(pacs.study_uids()[0])
-        yield opened
-        assert not opened.errors
 
 
 def free_place(mask: np.ndarray) -> tuple[int, int]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.annotate import MILLISECONDS, AnnotateViewer, Series, sent_params
-from tests.support.browser import open_page
-from tests.support.organs import CT_SERIES, organ_click, organ_mask
-from tests.support.orthanc import RunningOrthanc, start_orthanc
+from tests.browser.annotate import MILLISECONDS, AnnotateViewer, sent_params
+from tests.support.organs import organ_click, organ_mask
+from tests.support.orthanc import RunningOrthanc
 from tests.support.server import RunningServer, start_server
 
 pytestmark = [
@@ -36,26 +34,10 @@ STRIP = """strip => {
 
 
 @pytest.fixture(scope="module")
-def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningOrthanc]:
-    with start_orthanc(tmp_path_factory.mktemp("orthanc")) as running:
-        running.stow(CT_SERIES)
-        yield running
-
-
-@pytest.fixture(scope="module")
 def server(pacs: RunningOrthanc) -> Iterator[RunningServer]:
     conf = {"labels": "liver,spleen", "volume_seconds": "120"}
     with start_server(pacs.dicom_web, conf=conf) as running:
         yield running
-
-
-@pytest.fixture
-def viewer(pacs: RunningOrthanc, server: RunningServer, tmp_path: Path) -> Iterator[AnnotateViewer]:
-    with open_page(tmp_path / "browser") as page:
-        opened = AnnotateViewer(page, server.url, Series.of(CT_SERIES))
-        opened.open_study(pacs.study_uids()[0])
-        yield opened
-        assert not opened.errors
 
 
 def test_a_label_goes_through_the_volume_and_is_corrected(viewer: AnnotateViewer) -> None:

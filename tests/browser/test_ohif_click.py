@@ -21,8 +21,8 @@ from scipy import ndimage
 
 from tests.browser.ohif import OhifViewer, Voxel
 from tests.support.browser import open_page
-from tests.support.organs import CT_SERIES, Mask, organ_click, organ_mask
-from tests.support.orthanc import RunningOrthanc, start_orthanc
+from tests.support.organs import Mask, organ_click, organ_mask
+from tests.support.orthanc import RunningOrthanc
 from tests.support.server import REPOSITORY, RunningServer, start_server
 
 pytestmark = pytest.mark.browser
@@ -34,14 +34,6 @@ PICTURE = REPOSITORY / "docs" / "images" / "ohif-click.png"
 PAINT_SECONDS = 30
 SAMPLES = 150
 """Pixels that are looked at, inside the mask and outside of it."""
-
-
-@pytest.fixture(scope="module")
-def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningOrthanc]:
-    """A PACS that holds the sample CT."""
-    with start_orthanc(tmp_path_factory.mktemp("orthanc")) as running:
-        running.stow(CT_SERIES)
-        yield running
 
 
 @pytest.fixture(scope="module")

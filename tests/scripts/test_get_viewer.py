@@ -11,7 +11,7 @@ import pytest
 from lib.networks import download
 from lib.server import viewer_build
 from lib.server.viewer_build import ViewerPackage, installed_build
-from scripts import get_viewer
+from scripts import _fetching, get_viewer
 from tests.support.file_server import serve_files
 from tests.support.ohif_package import write_package
 
@@ -56,9 +56,9 @@ def test_another_file_is_refused(
 ) -> None:
     file = tmp_path / "other.tgz"
     file.write_bytes(b"something else")
-    assert run(tmp_path, "--from-file", str(file)) == get_viewer.REFUSED
+    assert run(tmp_path, "--from-file", str(file)) == _fetching.REFUSED
     assert package.sha256 in capsys.readouterr().err
-    assert run(tmp_path, "--from-file", str(tmp_path / "none")) == get_viewer.UNREACHABLE
+    assert run(tmp_path, "--from-file", str(tmp_path / "none")) == _fetching.UNREACHABLE
 
 
 def test_npm_fetches_it_where_there_is_one(
@@ -76,7 +76,7 @@ def test_what_npm_says_is_passed_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     own_npm(tmp_path, monkeypatch, "echo no registry >&2; exit 1")
-    assert run(tmp_path) == get_viewer.UNREACHABLE
+    assert run(tmp_path) == _fetching.UNREACHABLE
     assert "no registry" in capsys.readouterr().err
 
 
@@ -99,7 +99,7 @@ def test_without_a_connection_it_says_so(
     monkeypatch.setattr(get_viewer.shutil, "which", lambda name: None)
     monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(ViewerPackage, "url", "http://127.0.0.1:9/ohif.tgz")
-    assert run(tmp_path) == get_viewer.UNREACHABLE
+    assert run(tmp_path) == _fetching.UNREACHABLE
     assert "no download" in capsys.readouterr().err
 
 

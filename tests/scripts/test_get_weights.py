@@ -15,7 +15,7 @@ import torch
 from lib.networks import ARCHITECTURES, build_sam, load_checkpoint
 from lib.networks.checkpoint import sha256_of
 from lib.networks.published import PUBLISHED, PublishedWeights
-from scripts import get_weights
+from scripts import _fetching, get_weights
 from tests.support import golden
 from tests.support.file_server import FileServer, serve_files
 
@@ -121,7 +121,7 @@ def test_changed_file_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     server.files["tiny.pth"] = vanilla[:-1] + b"?"
-    assert run("tiny_sam") == get_weights.REFUSED
+    assert run("tiny_sam") == _fetching.REFUSED
     assert installed_in(tmp_path) == []
     assert PUBLISHED["tiny_sam"].sha256 in capsys.readouterr().err
 
@@ -131,7 +131,7 @@ def test_server_without_the_file(
     run: Callable[..., int], tmp_path: Path, server: FileServer, status: int
 ) -> None:
     server.refusals = [status] * 9
-    assert run("tiny_sam") == get_weights.UNREACHABLE
+    assert run("tiny_sam") == _fetching.UNREACHABLE
     assert installed_in(tmp_path) == []
 
 
@@ -142,7 +142,7 @@ def test_ctrl_c(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(get_weights, "download_file", interrupt)
-    assert run("tiny_sam") == get_weights.INTERRUPTED
+    assert run("tiny_sam") == _fetching.INTERRUPTED
     assert "goes on" in capsys.readouterr().err
 
 
@@ -180,7 +180,7 @@ def test_own_file_with_its_hash(
     run: Callable[..., int], own_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ("--from-file", str(own_file), "--name", "tiny", "--sha256")
-    assert run(*arguments, "0" * 64) == get_weights.REFUSED
+    assert run(*arguments, "0" * 64) == _fetching.REFUSED
     assert run(*arguments, sha256_of(own_file)) == 0
     assert "no hash is known" not in capsys.readouterr().out
 
@@ -189,7 +189,7 @@ def test_own_file_for_another_network(
     run: Callable[..., int], tmp_path: Path, own_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = run("--from-file", str(own_file), "--name", "samed2d_t")
-    assert code == get_weights.REFUSED
+    assert code == _fetching.REFUSED
     assert "does not fit" in capsys.readouterr().err
     assert installed_in(tmp_path) == []
 
