@@ -1,0 +1,156 @@
+"""Running the function for one case over many: on processes of this machine, or on Ray.
+
+At most two cases for each worker are under way, so memory does not grow with the archive. A
+worker that dies (killed, out of memory) takes with it the cases that were under way; they are
+tried again one at a time, and the one that kills a worker alone is given up and reported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from lib.data.build.case_builder import Outcome, build_case
+from lib.data.build.case_list import CaseTask
+from lib.errors import UnavailableError
+
+AHEAD = 2
+"""Cases under way for each worker: one in work, one waiting."""
+
+DIED = "the process that worked on it died, twice (out of memory?)"
+
+Build = Callable[[CaseTask, Path], Outcome]
+
+
+def run_local(
+    tasks: Iterable[CaseTask], out: Path, workers: int, build: Build = build_case
+) -> Iterator[Outcome]:
+    """Outcomes in the order in which they come.
+
+    Args:
+        tasks: cases.
+        out: the folder.
+        workers: processes; 1 works in this one.
+        build: the function for one case.
+    """
+    if workers <= 1:
+        yield from (build(task, out) for task in tasks)
+        return
+    waiting = iter(tasks)
+    while True:
+        suspects = yield from _run_pool(waiting, out, workers, build)
+        if not suspects:
+            return
+        for task in suspects:
+            yield from _run_alone(task, out, build)
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # spawn: a fork of a process with threads may hang.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that started it is gone, also after a kill."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _run_pool(waiting: Iterator[CaseTask], out: Path, workers: int, build: Build) -> Any:
+    """Yield outcomes until all is done or a worker died; returns the cases it may have had."""
+    under_way: dict[Future[Outcome], CaseTask] = {}
+    with _pool(workers) as pool:
+        while True:
+            try:
+                for task in islice(waiting, AHEAD * workers - len(under_way)):
+                    under_way[_submit(pool, build, task, out)] = task
+            except BrokenProcessPool:
+                return [*under_way.values(), task]
+            if not under_way:
+                return []
+            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+            for future in done:
+                if isinstance(future.exception(), BrokenProcessPool):
+                    continue
+                del under_way[future]
+                yield future.result()
+            if any(isinstance(f.exception(), BrokenProcessPool) for f in done):
+                return list(under_way.values())
+
+
+def _submit(pool: ProcessPoolExecutor, build: Build, task: CaseTask, out: Path) -> Future[Outcome]:
+    return pool.submit(build, task, out)
+
+
+def _run_alone(task: CaseTask, out: Path, build: Build) -> Iterator[Outcome]:
+    with _pool(1) as pool:
+        try:
+            yield pool.submit(build, task, out).result()
+        except BrokenProcessPool:
+            yield Outcome(task.key, error=DIED)
+
+
+def run_ray(
+    tasks: Iterable[CaseTask], out: Path, workers: int, address: str | None = None
+) -> Iterator[Outcome]:
+    """The same on a Ray cluster; `out` and the files of the cases are on a disk all nodes share.
+
+    Args:
+        tasks: cases.
+        out: the folder.
+        workers: cases in work at a time.
+        address: of the cluster; None takes RAY_ADDRESS, or starts one on this machine.
+
+    Raises:
+        UnavailableError: the package ray is not installed.
+    """
+    try:
+        ray = importlib.import_module("ray")
+    except ImportError as error:
+        raise UnavailableError(
+            got="engine ray, but the package ray is not installed",
+            allowed="engine local, or an installed ray",
+            todo="pip install ray",
+        ) from error
+    started = not ray.is_initialized()
+    if started:
+        ray.init(address=address, log_to_driver=False)
+    try:
+        yield from _run_remote(ray, tasks, out.resolve(), workers)
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _run_remote(ray: Any, tasks: Iterable[CaseTask], out: Path, workers: int) -> Iterator[Outcome]:
+    remote = ray.remote(build_case).options(num_cpus=1, max_retries=2)
+    waiting = iter(tasks)
+    under_way: dict[Any, CaseTask] = {}
+    while True:
+        for task in islice(waiting, AHEAD * workers - len(under_way)):
+            under_way[remote.remote(task, out)] = task
+        if not under_way:
+            return
+        done, _ = ray.wait(list(under_way), num_returns=1)
+        for reference in done:
+            task = under_way.pop(reference)
+            try:
+                yield ray.get(reference)
+            except ray.exceptions.RayError:
+                yield Outcome(task.key, error=DIED)
