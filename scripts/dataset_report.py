@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""Show what a data set in the format of SA-Med2D-20M holds: report.html, report.png, report.json.
+
+Counts of images and masks by modality (on a log scale), classes, data sets, axes, masks of an
+image, and sizes of masks, for which every --every-th mask is opened.
+Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
+
+Example:
+  dataset_report.py dataset --out report --every 10
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import html
+import io
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from lib.data.statistics import Statistics, count
+from lib.errors import Samed2dError
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+MOST_CLASSES = 25
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("folder", type=Path, metavar="DIR", help="see above")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the report")
+    add("--every", type=int, default=1, metavar="N", help="masks to open; default: all")
+    add("--quiet", action="store_true", help="no progress bar")
+    options = parser.parse_args(arguments)
+    if options.every < 1:
+        parser.error("--every: 1 or more")
+    return options
+
+
+def bars(axes: Axes, counts: Mapping[str, int], title: str) -> None:
+    names = list(counts)[:MOST_CLASSES][::-1]
+    axes.barh(names, [counts[name] for name in names], log=True, color="#4477aa")
+    axes.set_title(title)
+    axes.tick_params(labelsize=7)
+
+
+def draw(found: Statistics) -> bytes:
+    figure = Figure(figsize=(12, 9), layout="constrained")
+    (a, b, c), (d, e, f) = figure.subplots(2, 3)
+    bars(a, dict(found.images.most_common()), "images by modality")
+    bars(b, dict(found.masks.most_common()), "masks by modality")
+    bars(c, dict(found.classes.most_common()), f"masks by class (first {MOST_CLASSES})")
+    bars(d, dict(found.datasets.most_common()), "images by data set")
+    numbers = sorted(found.masks_of_image)
+    e.bar(numbers, [found.masks_of_image[n] for n in numbers], color="#4477aa")
+    e.set_title("images by number of masks")
+    shares = np.maximum(found.shares, 1e-6)
+    f.hist(shares, bins=np.geomspace(1e-3, 1, 40).tolist(), color="#4477aa")
+    f.set_xscale("log")
+    f.set_title("share of the image that a mask covers")
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110)
+    return data.getvalue()
+
+
+def page(found: Statistics, picture: bytes, name: str) -> str:
+    rows = "".join(
+        f"<tr><td>{html.escape(m)}</td><td>{found.images[m]}</td><td>{found.masks[m]}</td></tr>"
+        for m, _ in found.images.most_common()
+    )
+    classes = "".join(
+        f"<tr><td>{html.escape(c)}</td><td>{n}</td></tr>" for c, n in found.classes.most_common()
+    )
+    image = base64.b64encode(picture).decode()
+    return f"""<!doctype html><meta charset="utf-8"><title>{html.escape(name)}</title>
+<style>body{{font:15px sans-serif;margin:2em;max-width:75em}}
+td,th{{padding:.1em 1em;text-align:left}} img{{max-width:100%}}</style><h1>{html.escape(name)}</h1>
+<p>{sum(found.images.values())} images, {sum(found.masks.values())} masks, {found.cases} cases,
+{found.patients} patients; {len(found.shares)} masks opened, {found.unreadable} unreadable.</p>
+<img alt="Counts as bars" src="data:image/png;base64,{image}">
+<table><tr><th>modality<th>images<th>masks</tr>{rows}</table>
+<table><tr><th>class<th>masks</tr>{classes}</table>
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    try:
+        with tqdm(unit="image", disable=options.quiet) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            found = count(options.folder, options.every, progress)
+        picture = draw(found)
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "report.png").write_bytes(picture)
+        text = json.dumps(found.as_json(), indent=1) + "\n"
+        (options.out / "report.json").write_text(text, encoding="utf-8")
+        name = options.folder.resolve().name
+        (options.out / "report.html").write_text(page(found, picture, name), encoding="utf-8")
+    except (Samed2dError, OSError) as error:
+        message = error.message if isinstance(error, Samed2dError) else str(error)
+        print(f"dataset_report: {message}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    print(f"{options.out / 'report.html'}")
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
