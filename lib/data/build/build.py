@@ -78,7 +78,6 @@ def build(
     rule: SplitRule,
     engine: Engine,
     progress: Callable[[Outcome, int], None],
-    more: Sequence[CaseTask] = (),
 ) -> Built:
     """Build a data set; may be ended at any time and called again.
 
@@ -89,14 +88,13 @@ def build(
         rule: of the split.
         engine: runs the cases.
         progress: told each outcome, and the number of cases.
-        more: cases that do not lie in folders.
 
     Raises:
         OptionError: sources that hold nothing.
         UnavailableError: another process builds into the folder.
     """
     ids = class_ids(sources)
-    tasks = (*find_cases(sources, ids, salt), *more)
+    tasks = find_cases(sources, ids, salt)
     folder = BuildFolder(out)
     with folder.hold():
         folder.clean()

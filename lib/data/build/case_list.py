@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from lib.data.build.description import CASE, HEADER, LABEL, Source
@@ -29,7 +29,7 @@ class CaseTask:
         ids: class -> four digits, of its data set.
         name: as in the archive.
         word: as in the names of the built files.
-        image: file, or folder with a DICOM series; None in kind "dicomweb".
+        image: file, or folder with a DICOM series.
         labels: file -> what "{label}" stood for in its name (empty without it).
         salt: for what only the file itself says.
     """
@@ -38,7 +38,7 @@ class CaseTask:
     ids: Mapping[str, str]
     name: str
     word: str
-    image: Path | None
+    image: Path
     labels: Mapping[Path, str]
     salt: str
 
@@ -66,7 +66,7 @@ class CaseTask:
         """Changes where the files or the description change."""
         whole = hashlib.sha256(f"{FORMAT} {self.source} {sorted(self.ids.items())}".encode())
         whole.update(salted(self.name, self.salt).encode())
-        for path in _files([*self.labels, *([self.image] if self.image else [])]):
+        for path in _files([*self.labels, self.image]):
             known = path.stat()
             whole.update(f"{path.name}\0{known.st_size}\0{known.st_mtime_ns}\n".encode())
         return whole.hexdigest()
@@ -78,7 +78,7 @@ def find_cases(
     """All cases that lie in folders, in the order of sources and names.
 
     Args:
-        sources: of the description; kind "dicomweb" is not looked at.
+        sources: of the description.
         ids: {data set: {class: id}}.
         salt: for hashes of names.
 
@@ -87,8 +87,6 @@ def find_cases(
     """
     found = []
     for source in sources:
-        if source.kind == "dicomweb":
-            continue
         cases = list(_cases(source, ids[source.dataset], salt))
         if not cases:
             raise OptionError(
@@ -171,8 +169,3 @@ def _files(paths: Sequence[Path]) -> Iterator[Path]:
             yield from sorted(file for file in path.iterdir() if file.is_file())
         elif path.exists():
             yield path
-
-
-def with_files(task: CaseTask, image: Path, labels: Mapping[Path, str]) -> CaseTask:
-    """The same case, whose files lie elsewhere."""
-    return replace(task, image=image, labels=dict(labels))

@@ -66,7 +66,7 @@ def read_case(task: CaseTask) -> ReadCase:
             layers.append(Layer(values, _ids(task, values, names)))
             warnings += texts
     patient = task.patient
-    if task.source.kind in ("dicom", "dicomweb"):
+    if task.source.kind == "dicom":
         header = _first_header(_needed(task.image))
         warnings += _burned_in(header)
         if task.source.patient == HEADER:
@@ -171,9 +171,9 @@ def _values(labels: NDArray[np.generic]) -> list[int]:
     return sorted(found - {0})
 
 
-def _needed(path: Path | None) -> Path:
-    if path is None or not path.exists():
-        name = "no file" if path is None else f"{path.name}, which does not exist"
+def _needed(path: Path) -> Path:
+    if not path.exists():
+        name = f"{path.name}, which does not exist"
         raise NotFoundError(got=name, allowed="an image and its labels", todo="complete the case")
     return path
 

@@ -16,7 +16,7 @@ import yaml
 from lib.data.build.naming import MODALITIES, is_word
 from lib.errors import OptionError
 
-KINDS = ("volume", "dicom", "picture", "npz", "dicomweb")
+KINDS = ("volume", "dicom", "picture", "npz")
 INTENSITIES = ("volume", "slice")
 NAMES = ("hash", "keep")
 ORIENTATIONS = ("lps", "file")
@@ -32,14 +32,14 @@ class Source:
     Attributes:
         dataset: name of the data set, as it stands in the names of files.
         kind: "volume" (NIfTI or NRRD), "dicom" (a folder with one series), "picture" (PNG or
-            JPEG), "npz" (`image` (H, W[, 3]), `mask` (N, H, W), `labels` (N,)), or "dicomweb".
+            JPEG), or "npz" (`image` (H, W[, 3]), `mask` (N, H, W), `labels` (N,)).
         modality: as in SA-Med2D-20M, such as "ct_00".
         classes: what stands in the labels (a value as text, or a name) -> class; None: passed
             over. A label that is not listed makes its case fail.
-        root: folder of the files; of kind "dicomweb" the address.
+        root: folder of the files.
         images: path in `root`; ``{case}`` stands for the name of the case.
         labels: path in `root`, with ``{case}``; with ``{label}`` there is one file a class. Empty
-            for kinds "npz" and "dicomweb".
+            for kind "npz".
         patient: a regular expression whose first group, found in the case's name, is the patient;
             "header" takes PatientID (DICOM). Empty: each case is a patient.
         intensity: stretch grey values by "volume", as the paper says, or by "slice", as the
@@ -76,7 +76,7 @@ class Source:
             raise _wrong(f"axes {self.axes!r}", "some of xyz, each once")
         if not self.classes:
             raise _wrong(f"no classes of {self.dataset}", "label: class, at least one")
-        if self.kind != "dicomweb" and self.images.count(CASE) < 1:
+        if CASE not in self.images:
             raise _wrong(f"images {self.images!r}", f"a path with {CASE}")
         if self.kind in ("volume", "dicom", "picture") and CASE not in self.labels:
             raise _wrong(f"labels {self.labels!r}", f"a path with {CASE}")
@@ -84,8 +84,8 @@ class Source:
 
     def _check_patient(self) -> None:
         if self.patient == HEADER:
-            if self.kind not in ("dicom", "dicomweb"):
-                raise _wrong(f"patient: header in kind {self.kind}", "kinds dicom and dicomweb")
+            if self.kind != "dicom":
+                raise _wrong(f"patient: header in kind {self.kind}", "kind dicom")
             return
         try:
             groups = re.compile(self.patient).groups
@@ -150,8 +150,7 @@ def _source(entry: object, folder: Path) -> Source:
     if wrong or not isinstance(classes, dict):
         raise _wrong(f"{wrong or 'classes'} of another type", "text; classes: label: class")
     named = {str(key): _class_name(value) for key, value in classes.items()}
-    if "://" not in values["root"]:
-        values["root"] = str(folder / values["root"])
+    values["root"] = str(folder / values["root"])
     return Source(classes=named, **values)
 
 

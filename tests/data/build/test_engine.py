@@ -21,7 +21,7 @@ SOURCE = Source("d", "npz", "x_ray", {"a": "b"}, "")
 
 
 def tasks(count: int) -> list[CaseTask]:
-    return [CaseTask(SOURCE, {}, f"{n}", f"{n}", None, {}, "") for n in range(count)]
+    return [CaseTask(SOURCE, {}, f"{n}", f"{n}", Path(), {}, "") for n in range(count)]
 
 
 def write_down(task: CaseTask, out: Path) -> Outcome:
