@@ -52,7 +52,9 @@ def minor(version: str) -> tuple[int, int]:
 # --- Requirements
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-ray.txt", "requirements-dev.txt"]
+)
 def test_every_requirement_has_a_reason(name: str) -> None:
     without = [line for line in requirement_lines(name) if not re.search(r"#\s*\w", line)]
     assert without == []
@@ -70,7 +72,7 @@ def test_pins_that_other_packages_force() -> None:
 @pytest.mark.parametrize("suffix", ["", "-dev"])
 def test_lock_holds_the_requirements(suffix: str) -> None:
     lock = pins(f"requirements{suffix}.lock")
-    wanted = pins(f"requirements{suffix}.txt")
+    wanted = pins(f"requirements{suffix}.txt") | (pins("requirements-ray.txt") if suffix else {})
     assert {name: lock.get(name) for name in wanted} == wanted
 
 
@@ -101,8 +103,15 @@ def test_what_the_server_imports_is_required() -> None:
 
 
 def test_what_the_tests_import_is_required() -> None:
-    required = pins("requirements.txt") | pins("requirements-dev.txt")
+    required = (
+        pins("requirements.txt") | pins("requirements-ray.txt") | pins("requirements-dev.txt")
+    )
     assert imported_packages("tests") <= set(required)
+
+
+def test_ray_is_for_those_who_want_it() -> None:
+    assert "ray" not in pins("requirements.lock")
+    assert "-r requirements-ray.txt" in (ROOT / "requirements-dev.txt").read_text()
 
 
 # --- Project

@@ -126,7 +126,7 @@ def run_ray(
         raise UnavailableError(
             got="engine ray, but the package ray is not installed",
             allowed="engine local, or an installed ray",
-            todo="pip install ray",
+            todo="pip install -r requirements-ray.txt -c requirements.lock",
         ) from error
     started = not ray.is_initialized()
     if started:

@@ -111,5 +111,5 @@ def test_ray_has_few_cases_under_way_and_reports_those_it_lost(tmp_path: Path) -
 
 def test_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    with pytest.raises(UnavailableError, match="pip install ray"):
+    with pytest.raises(UnavailableError, match=r"pip install -r requirements-ray\.txt"):
         list(run_ray(tasks(1), tmp_path, 1))
