@@ -8,6 +8,7 @@ tried again one at a time, and the one that kills a worker alone is given up and
 from __future__ import annotations
 
 import importlib
+import logging
 import multiprocessing
 import os
 import threading
@@ -25,7 +26,17 @@ from lib.errors import UnavailableError
 AHEAD = 2
 """Cases under way for each worker: one in work, one waiting."""
 
-DIED = "the process that worked on it died, twice (out of memory?)"
+RETRIES = 2
+"""How often Ray tries a case again whose process or machine died."""
+
+OBJECT_STORE_BYTES = 100 << 20
+"""Of a cluster of this machine; only outcomes pass through it, which are small."""
+
+QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}
+ROOT = Path(__file__).resolve().parents[3]
+"""Folder that holds `lib`."""
+
+DIED = "the process that worked on it died, each time (out of memory?)"
 
 Build = Callable[[CaseTask, Path], Outcome]
 
@@ -115,11 +126,13 @@ def run_ray(
         tasks: cases.
         out: the folder.
         workers: cases in work at a time.
-        address: of the cluster; None takes RAY_ADDRESS, or starts one on this machine.
+        address: of the cluster; None takes RAY_ADDRESS, or starts one on this machine alone.
 
     Raises:
-        UnavailableError: the package ray is not installed.
+        UnavailableError: the package ray is not installed, or no cluster is there.
     """
+    # Before the import: Ray reports how it is used to its makers unless it is told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray = importlib.import_module("ray")
     except ImportError as error:
@@ -128,18 +141,35 @@ def run_ray(
             allowed="engine local, or an installed ray",
             todo="pip install -r requirements-ray.txt -c requirements.lock",
         ) from error
-    started = not ray.is_initialized()
-    if started:
-        ray.init(address=address, log_to_driver=False)
+    _join_cluster(ray, workers, address or os.environ.get("RAY_ADDRESS"))
     try:
         yield from _run_remote(ray, tasks, out.resolve(), workers)
     finally:
-        if started:
-            ray.shutdown()
+        ray.shutdown()
+
+
+def _join_cluster(ray: Any, workers: int, address: str | None) -> None:
+    """Connect to a cluster, or start one of `workers` cores on this machine."""
+    # The workers import what they run: the repository lies at the same place on all machines.
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join(paths)}}
+    if not address:
+        memory = OBJECT_STORE_BYTES
+        started = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": memory}
+        ray.init("local", runtime_env=environment, **QUIET, **started)
+        return
+    try:
+        ray.init(address, runtime_env=environment, **QUIET)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UnavailableError(
+            got=f"no Ray cluster at {address} ({str(error).splitlines()[0][:200]})",
+            allowed="the address of a running cluster",
+            todo="start it with `ray start --head`, and with the same versions everywhere",
+        ) from error
 
 
 def _run_remote(ray: Any, tasks: Iterable[CaseTask], out: Path, workers: int) -> Iterator[Outcome]:
-    remote = ray.remote(build_case).options(num_cpus=1, max_retries=2)
+    remote = ray.remote(build_case).options(num_cpus=1, max_retries=RETRIES)
     waiting = iter(tasks)
     under_way: dict[Any, CaseTask] = {}
     while True:
@@ -152,5 +182,7 @@ def _run_remote(ray: Any, tasks: Iterable[CaseTask], out: Path, workers: int) ->
             task = under_way.pop(reference)
             try:
                 yield ray.get(reference)
+            except ray.exceptions.RayTaskError:
+                raise  # not a death: what the function raised, such as a full disk
             except ray.exceptions.RayError:
                 yield Outcome(task.key, error=DIED)

@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -69,7 +70,7 @@ class BuildFolder:
 
     def part(self, key: str) -> Path:
         """An empty folder in which this process writes a case."""
-        folder = self.private / "parts" / f"{key}.{os.getpid()}"
+        folder = self.private / "parts" / f"{key}.{socket.gethostname()}.{os.getpid()}"
         shutil.rmtree(folder, ignore_errors=True)
         for name in (IMAGES, MASKS):
             (folder / name).mkdir(parents=True)

@@ -68,6 +68,9 @@ class FakeRay:
         class RayError(Exception):
             """As Ray's."""
 
+        class RayTaskError(RayError):
+            """As Ray's."""
+
     def __init__(self) -> None:
         self.waiting: list[Any] = []
         self.most = 0
