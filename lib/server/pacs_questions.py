@@ -1,7 +1,6 @@
-"""How the PACS is asked: with limited patience, and so that its silence becomes an error.
+"""What the server does with a PACS beside `lib.imaging.dicomweb`: it stores, and names series.
 
-Whatever a PACS answers that is not what was asked for, down to a page of a proxy, becomes an
-`UnavailableError`; so does a full disk, which must not leave half a file behind.
+A full disk becomes an `UnavailableError` too; it must not leave half a file behind.
 """
 
 from __future__ import annotations
@@ -11,63 +10,20 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import requests
-from dicomweb_client import DICOMwebClient
-from requests.adapters import HTTPAdapter
 
-from lib.errors import NotFoundError, RefusedError, Samed2dError, UnavailableError
+from lib.errors import NotFoundError, RefusedError, UnavailableError
+from lib.imaging.dicomweb import AS_STORED as AS_STORED
+from lib.imaging.dicomweb import Value
+from lib.imaging.dicomweb import ask as ask
+from lib.imaging.dicomweb import limit_patience as limit_patience
 
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 MAX_UID = 64
 
-TIMEOUT = (5.0, 60.0)
-"""Seconds until a connection stands, and between two pieces of an answer."""
-
-AS_STORED = (("application/dicom", "*"),)
-"""Media type and transfer syntax of a question for files (DICOM PS3.18, 8.7.3.5.2)."""
-
 PASSING = (408, 409, 425, 429)
 """Refusals (HTTP 4xx) that another try may not meet."""
-
-Value = TypeVar("Value")
-
-
-class _LimitedAdapter(HTTPAdapter):
-    """Waits for a PACS as long as `TIMEOUT` says unless a call says otherwise."""
-
-    def send(self, *args: object, **kwargs: object) -> requests.Response:
-        """Send a request; as its base class."""
-        kwargs["timeout"] = kwargs.get("timeout") or TIMEOUT
-        return super().send(*args, **kwargs)  # type: ignore[arg-type]  # passed through
-
-
-def limit_patience(client: DICOMwebClient) -> None:
-    """Keep a silent PACS from stopping the server.
-
-    The host answers one request at a time, so everybody waits for the PACS. The client of 0.8.5
-    waits for an answer without end, and tries an address where nobody listens for 30 s.
-    """
-    client.set_http_retry_params(max_attempts=2, wait_exponential_multiplier=250)
-    for scheme in ("http://", "https://"):
-        client._session.mount(scheme, _LimitedAdapter())
-
-
-def ask(question: Callable[[], Value]) -> Value:
-    """Call the PACS.
-
-    Raises:
-        UnavailableError: it does not answer, or with something else than what was asked for.
-    """
-    try:
-        return question()
-    except requests.RequestException as error:
-        raise _unusable(str(error).split("\n")[0]) from error
-    except (Samed2dError, OSError):
-        raise
-    except Exception as error:  # pydicom and the client have no one error for garbage
-        raise _unusable(f"{type(error).__name__}: {str(error)[:100]}") from error
 
 
 def send(question: Callable[[], Value]) -> Value:
@@ -130,12 +86,4 @@ def unknown_series(image_id: str) -> NotFoundError:
         got=f"image {image_id[:128]!r}",
         allowed="the SeriesInstanceUID of a series in the PACS",
         todo="choose an image from GET /datastore/?output=all",
-    )
-
-
-def _unusable(reason: str) -> UnavailableError:
-    return UnavailableError(
-        got=f"no usable answer from the PACS ({reason[:200]})",
-        allowed="a DICOMweb server that answers QIDO-RS and WADO-RS",
-        todo="check that it runs and that the address and the account are right",
     )

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from lib.errors import ImageError, NotFoundError, UnavailableError
-from lib.server import pacs_questions
+from lib.imaging import dicomweb
 from lib.server.datastore import PacsDatastore
 
 STUDY = "1.2.3"
@@ -258,7 +258,7 @@ def test_garbage_is_an_error_of_ours(store, pacs, monkeypatch, question, answer)
 
 
 def test_a_silent_pacs_is_not_waited_for_without_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(pacs_questions, "TIMEOUT", (0.2, 0.2))
+    monkeypatch.setattr(dicomweb, "TIMEOUT", (0.2, 0.2))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         client = DICOMwebClient(f"http://127.0.0.1:{silent.getsockname()[1]}")
         store = PacsDatastore(client=client, search_filter={}, cache_path=str(tmp_path))

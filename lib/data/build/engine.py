@@ -11,6 +11,7 @@ import importlib
 import logging
 import multiprocessing
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -28,6 +29,8 @@ AHEAD = 2
 
 RETRIES = 2
 """How often Ray tries a case again whose process or machine died."""
+
+CONNECT_SECONDS = 10.0
 
 OBJECT_STORE_BYTES = 100 << 20
 """Of a cluster of this machine; only outcomes pass through it, which are small."""
@@ -159,10 +162,14 @@ def _join_cluster(ray: Any, workers: int, address: str | None) -> None:
         ray.init("local", runtime_env=environment, **QUIET, **started)
         return
     try:
+        host, _, port = address.rpartition(":")
+        if host and port.isdecimal() and "/" not in host:
+            # Ray itself tries for minutes.
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         ray.init(address, runtime_env=environment, **QUIET)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise UnavailableError(
-            got=f"no Ray cluster at {address} ({str(error).splitlines()[0][:200]})",
+            got=f"no Ray cluster at {address} ({str(error)[:200]})",
             allowed="the address of a running cluster",
             todo="start it with `ray start --head`, and with the same versions everywhere",
         ) from error

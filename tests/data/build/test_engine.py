@@ -16,6 +16,7 @@ from lib.data.build.case_list import CaseTask
 from lib.data.build.description import Source
 from lib.data.build.engine import AHEAD, DIED, _run_remote, run_local, run_ray
 from lib.errors import UnavailableError
+from tests.support.server import free_port
 
 SOURCE = Source("d", "npz", "x_ray", {"a": "b"}, "")
 
@@ -116,3 +117,9 @@ def test_without_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(UnavailableError, match=r"pip install -r requirements-ray\.txt"):
         list(run_ray(tasks(1), tmp_path, 1))
+
+
+def test_no_cluster_there(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(UnavailableError, match=f"no Ray cluster at {address}"):
+        list(run_ray(tasks(1), tmp_path, 1, address))
