@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 from lib.data.build.build import Built, build, read_salt
 from lib.data.build.case_builder import Outcome
-from lib.data.build.case_list import CaseTask
+from lib.data.build.case_task import CaseTask
 from lib.data.build.description import parse_description
 from lib.data.build.engine import run_local, run_ray
 from lib.data.build.outputs import SPLITS, SplitRule

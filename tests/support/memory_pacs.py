@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ class MemoryPacs:
         down: nothing answers any more.
         refuses: HTTP status of the answer to a STOW; 0 where it is stored.
         stows: how many instances it was given.
+        pages: whether it knows limit and offset of a question for series.
         broken: SeriesInstanceUIDs whose files and metadata are answered with an error.
         questions: what was asked, in order.
     """
@@ -32,6 +33,7 @@ class MemoryPacs:
         self.down = False
         self.refuses = 0
         self.stows = 0
+        self.pages = True
         self.broken: set[str] = set()
         self.questions: list[str] = []
         self._session = SimpleNamespace(mount=lambda *args: None)
@@ -39,7 +41,13 @@ class MemoryPacs:
     def set_http_retry_params(self, **kwargs: object) -> None:
         """Accepted; nothing is tried again here."""
 
-    def search_for_series(self, search_filters: dict[str, str]) -> list[dict[str, Any]]:
+    def search_for_series(
+        self,
+        search_filters: dict[str, str],
+        fields: object = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[dict[str, Any]]:
         self._ask("series")
         found: dict[str, dict[str, Any]] = {}
         for file in self.files:
@@ -49,7 +57,9 @@ class MemoryPacs:
                     setattr(answer, name, file.get(name))
                 answer.NumberOfSeriesRelatedInstances = len(self._of(file.SeriesInstanceUID))
                 found[str(file.SeriesInstanceUID)] = answer.to_json_dict()
-        return list(found.values())
+        if not self.pages:
+            return list(found.values())
+        return list(found.values())[offset:][:limit]
 
     def search_for_instances(
         self, study: str, series: str, search_filters: dict[str, str] | None = None
@@ -78,6 +88,12 @@ class MemoryPacs:
     def retrieve_series(self, study: str, series: str, media_types: object = None) -> list[Dataset]:
         self._ask("retrieve", series)
         return self._of(series)
+
+    def iter_series(self, study: str, series: str, media_types: object = None) -> Iterator[Dataset]:
+        self._ask("retrieve", series)
+        for file in self._of(series):
+            self.questions.append("sent one")
+            yield file
 
     def retrieve_series_metadata(self, study: str, series: str) -> list[dict[str, Any]]:
         self._ask("metadata", series)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.data.build.case_list import CaseTask
 from lib.data.build.case_reader import ReadCase, read_case
+from lib.data.build.case_task import CaseTask
 from lib.data.build.folder import BuildFolder, CaseRecord
 from lib.data.build.naming import image_name, mask_name
 from lib.data.build.png import encode_png
@@ -56,7 +56,8 @@ def build_case(task: CaseTask, out: Path) -> Outcome:
 
 
 def _build(task: CaseTask, folder: BuildFolder, digest: str) -> CaseRecord:
-    case = read_case(task)
+    with task.at_hand(folder.scratch(task.key)) as files:
+        case = read_case(files)
     part = folder.part(task.key)
     skips = Skips()
     images = {}

@@ -1,4 +1,4 @@
-"""The cases of the sources, found by the names of files; nothing is opened.
+"""The cases of the sources, found by the names of files or the index of a PACS.
 
 What a case is called inside the built data set, and whose it is, is settled here; the names of its
 files stay on this machine.
@@ -6,76 +6,20 @@ files stay on this machine.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from lib.data.build.description import CASE, HEADER, LABEL, Source
-from lib.data.build.naming import as_word, salted
-from lib.errors import ImageError, OptionError
-
-FORMAT = 1
-"""Changed whenever the same files would be built into something else."""
-
-
-@dataclass(frozen=True)
-class CaseTask:
-    """One case to build.
-
-    Attributes:
-        source: where it is from.
-        ids: class -> four digits, of its data set.
-        name: as in the archive.
-        word: as in the names of the built files.
-        image: file, or folder with a DICOM series.
-        labels: file -> what "{label}" stood for in its name (empty without it).
-        salt: for what only the file itself says.
-    """
-
-    source: Source
-    ids: Mapping[str, str]
-    name: str
-    word: str
-    image: Path
-    labels: Mapping[Path, str]
-    salt: str
-
-    @property
-    def key(self) -> str:
-        """A name for it among all cases of all data sets."""
-        return f"{self.source.dataset}--{self.word}"
-
-    @property
-    def patient(self) -> str:
-        """A salted hash; replaced later where the DICOM header says who it is."""
-        text = self.name
-        if self.source.patient and self.source.patient != HEADER:
-            found = re.search(self.source.patient, self.name)
-            if found is None or not found.group(1):
-                raise ImageError(
-                    got=f"case {self.name!r}, in which {self.source.patient!r} finds no patient",
-                    allowed="a name with the patient in it",
-                    todo="correct 'patient', or rename the case",
-                )
-            text = found.group(1)
-        return salted(f"{self.source.dataset}:{text}", self.salt)
-
-    def digest(self) -> str:
-        """Changes where the files or the description change."""
-        whole = hashlib.sha256(f"{FORMAT} {self.source} {sorted(self.ids.items())}".encode())
-        whole.update(salted(self.name, self.salt).encode())
-        for path in _files([*self.labels, self.image]):
-            known = path.stat()
-            whole.update(f"{path.name}\0{known.st_size}\0{known.st_mtime_ns}\n".encode())
-        return whole.hexdigest()
+from lib.data.build.case_task import CaseTask, word_of
+from lib.data.build.description import CASE, LABEL, PACS, Source
+from lib.data.build.pacs import pacs_cases
+from lib.errors import OptionError
 
 
 def find_cases(
     sources: Sequence[Source], ids: Mapping[str, Mapping[str, str]], salt: str
 ) -> tuple[CaseTask, ...]:
-    """All cases that lie in folders, in the order of sources and names.
+    """All cases, in the order of sources and names.
 
     Args:
         sources: of the description.
@@ -84,10 +28,12 @@ def find_cases(
 
     Raises:
         OptionError: a source without cases, or two cases whose names become the same.
+        UnavailableError: a PACS that does not answer.
     """
-    found = []
+    found: list[CaseTask] = []
     for source in sources:
-        cases = list(_cases(source, ids[source.dataset], salt))
+        find = pacs_cases if source.kind == PACS else _cases
+        cases = list(find(source, ids[source.dataset], salt))
         if not cases:
             raise OptionError(
                 got=f"no {source.images} in {source.root}",
@@ -104,13 +50,6 @@ def find_cases(
             todo="rename them, or use names: hash",
         )
     return tuple(found)
-
-
-def word_of(name: str, source: Source, salt: str) -> str:
-    """What a case is called in the names of files."""
-    if source.names == "keep":
-        return as_word(name)
-    return salted(f"case:{source.dataset}:{name}", salt)
 
 
 def _repeats(keys: Sequence[str]) -> bool:
@@ -161,11 +100,3 @@ def _expression(pattern: str) -> re.Pattern[str]:
         else:
             text += "[^/]*" if part == "*" else re.escape(part)
     return re.compile(text)
-
-
-def _files(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in sorted(paths):
-        if path.is_dir():
-            yield from sorted(file for file in path.iterdir() if file.is_file())
-        elif path.exists():
-            yield path

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
-from lib.data.build.case_list import CaseTask
-from lib.data.build.description import HEADER
+from lib.data.build.case_task import CaseTask
+from lib.data.build.description import HEADER, WITH_HEADER
 from lib.data.build.naming import salted
 from lib.data.build.rtstruct import read_rtstruct
 from lib.data.build.slicing import Labels, Layer, to_lps
@@ -58,7 +58,7 @@ def read_case(task: CaseTask) -> ReadCase:
     if task.source.kind == "npz":
         return _read_npz(task)
     volume = read_volume(_needed(task.image))
-    layers, warnings = [], list(volume.warnings)
+    layers, warnings = [], [*task.warnings, *volume.warnings]
     if not task.labels:
         raise NotFoundError("no file with labels", "at least one", "correct 'labels'")
     for path, label in task.labels.items():
@@ -66,7 +66,7 @@ def read_case(task: CaseTask) -> ReadCase:
             layers.append(Layer(values, _ids(task, values, names)))
             warnings += texts
     patient = task.patient
-    if task.source.kind == "dicom":
+    if task.source.kind in WITH_HEADER:
         header = _first_header(_needed(task.image))
         warnings += _burned_in(header)
         if task.source.patient == HEADER:

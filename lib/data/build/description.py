@@ -10,13 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import yaml
+from pydicom.datadict import tag_for_keyword
 
 from lib.data.build.naming import MODALITIES, is_word
 from lib.errors import OptionError
 
-KINDS = ("volume", "dicom", "picture", "npz")
+PACS = "dicomweb"
+KINDS = ("volume", "dicom", "picture", "npz", PACS)
+WITH_HEADER = ("dicom", PACS)
+"""Kinds whose files say who the patient is."""
+
+VERSIONS = ("newest", "all")
 INTENSITIES = ("volume", "slice")
 NAMES = ("hash", "keep")
 ORIENTATIONS = ("lps", "file")
@@ -32,14 +39,16 @@ class Source:
     Attributes:
         dataset: name of the data set, as it stands in the names of files.
         kind: "volume" (NIfTI or NRRD), "dicom" (a folder with one series), "picture" (PNG or
-            JPEG), or "npz" (`image` (H, W[, 3]), `mask` (N, H, W), `labels` (N,)).
+            JPEG), "npz" (`image` (H, W[, 3]), `mask` (N, H, W), `labels` (N,)), or "dicomweb" (a
+            PACS).
         modality: as in SA-Med2D-20M, such as "ct_00".
         classes: what stands in the labels (a value as text, or a name) -> class; None: passed
             over. A label that is not listed makes its case fail.
-        root: folder of the files.
-        images: path in `root`; ``{case}`` stands for the name of the case.
+        root: folder of the files, or address of a DICOMweb service.
+        images: path in `root`; ``{case}`` stands for the name of the case. Of a PACS a question for
+            series: "Modality=CT&BodyPartExamined=CHEST".
         labels: path in `root`, with ``{case}``; with ``{label}`` there is one file a class. Empty
-            for kind "npz".
+            for kind "npz". Of a PACS a question for series: "Modality=SEG".
         patient: a regular expression whose first group, found in the case's name, is the patient;
             "header" takes PatientID (DICOM). Empty: each case is a patient.
         intensity: stretch grey values by "volume", as the paper says, or by "slice", as the
@@ -48,6 +57,7 @@ class Source:
         orientation: "lps": x runs to the patient's left, y back, z up, whatever the file's order;
             "file": x, y, z are the axes of the file.
         names: "hash": a salted hash stands for the case's name; "keep": the name itself.
+        versions: which label series of an image in a PACS count: the "newest", or "all".
     """
 
     dataset: str
@@ -62,6 +72,7 @@ class Source:
     axes: str = AXES
     orientation: str = "lps"
     names: str = "hash"
+    versions: str = "newest"
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself (OptionError)."""
@@ -70,22 +81,39 @@ class Source:
         _one_of("names", self.names, NAMES)
         _one_of("orientation", self.orientation, ORIENTATIONS)
         _one_of("modality", self.modality, MODALITIES)
+        _one_of("versions", self.versions, VERSIONS)
         if not is_word(self.dataset):
             raise _wrong(f"dataset {self.dataset!r}", "letters, digits, _ and single -")
         if not self.axes or len(set(self.axes)) < len(self.axes) or set(self.axes) - set(AXES):
             raise _wrong(f"axes {self.axes!r}", "some of xyz, each once")
         if not self.classes:
             raise _wrong(f"no classes of {self.dataset}", "label: class, at least one")
-        if CASE not in self.images:
+        if self.kind == PACS:
+            self._check_pacs()
+        elif CASE not in self.images:
             raise _wrong(f"images {self.images!r}", f"a path with {CASE}")
         if self.kind in ("volume", "dicom", "picture") and CASE not in self.labels:
             raise _wrong(f"labels {self.labels!r}", f"a path with {CASE}")
         self._check_patient()
 
+    def _check_pacs(self) -> None:
+        address = urlsplit(self.root)
+        if address.scheme not in ("http", "https") or "@" in address.netloc:
+            raise _wrong("root of a PACS", "https://host/path; an account belongs into ~/.netrc")
+        if self.patient != HEADER:
+            raise _wrong(f"patient {self.patient!r} in a PACS", HEADER)
+        for query in (self.images, self.labels):
+            try:
+                words = dict(parse_qsl(query, strict_parsing=True))
+            except ValueError:
+                words = {}
+            if not words or any(tag_for_keyword(word) is None for word in words):
+                raise _wrong(f"question {query!r}", "Keyword=value, several joined by &")
+
     def _check_patient(self) -> None:
         if self.patient == HEADER:
-            if self.kind != "dicom":
-                raise _wrong(f"patient: header in kind {self.kind}", "kind dicom")
+            if self.kind not in WITH_HEADER:
+                raise _wrong(f"patient: header in kind {self.kind}", " or ".join(WITH_HEADER))
             return
         try:
             groups = re.compile(self.patient).groups
@@ -150,7 +178,8 @@ def _source(entry: object, folder: Path) -> Source:
     if wrong or not isinstance(classes, dict):
         raise _wrong(f"{wrong or 'classes'} of another type", "text; classes: label: class")
     named = {str(key): _class_name(value) for key, value in classes.items()}
-    values["root"] = str(folder / values["root"])
+    if values["kind"] != PACS:
+        values["root"] = str(folder / values["root"])
     return Source(classes=named, **values)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.data.build.case_builder import Outcome, build_case
-from lib.data.build.case_list import CaseTask
+from lib.data.build.case_task import CaseTask
 from lib.errors import UnavailableError
 
 AHEAD = 2
@@ -31,11 +31,13 @@ RETRIES = 2
 """How often Ray tries a case again whose process or machine died."""
 
 CONNECT_SECONDS = 10.0
+"""For a first connection to a cluster."""
 
 OBJECT_STORE_BYTES = 100 << 20
 """Of a cluster of this machine; only outcomes pass through it, which are small."""
 
 QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}
+
 ROOT = Path(__file__).resolve().parents[3]
 """Folder that holds `lib`."""
 

@@ -70,11 +70,20 @@ class BuildFolder:
 
     def part(self, key: str) -> Path:
         """An empty folder in which this process writes a case."""
-        folder = self.private / "parts" / f"{key}.{socket.gethostname()}.{os.getpid()}"
-        shutil.rmtree(folder, ignore_errors=True)
+        folder = self._own(key)
         for name in (IMAGES, MASKS):
             (folder / name).mkdir(parents=True)
         return folder
+
+    def scratch(self, key: str) -> Path:
+        """A path for files that this process needs while it works on a case; nothing is there."""
+        return self._own(f"{key}.files")
+
+    def _own(self, name: str) -> Path:
+        """A path among the parts that is this process's alone, on whatever machine."""
+        path = self.private / "parts" / f"{name}.{socket.gethostname()}.{os.getpid()}"
+        shutil.rmtree(path, ignore_errors=True)
+        return path
 
     def record(self, key: str) -> CaseRecord | None:
         """What was built of a case; None where it is not done or its record is damaged."""

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lib.data.build.build import Built, build, read_salt
 from lib.data.build.case_builder import Outcome
-from lib.data.build.case_list import CaseTask
+from lib.data.build.case_task import CaseTask
 from lib.data.build.description import parse_description
 from lib.data.build.engine import run_local
 from lib.data.build.folder import BuildFolder

@@ -10,8 +10,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from lib.data.build.case_list import CaseTask
 from lib.data.build.case_reader import read_case
+from lib.data.build.case_task import CaseTask
 from lib.data.build.description import Source
 from lib.data.build.naming import salted
 from lib.errors import ImageError, NotFoundError

@@ -28,6 +28,43 @@ def test_a_whole_one(tmp_path: Path) -> None:
     }
 
 
+PACS = """
+sources:
+  - dataset: pacs
+    kind: dicomweb
+    modality: ct_00
+    root: https://pacs.example/dicom-web
+    images: Modality=CT
+    labels: Modality=SEG&SeriesDescription=checked
+    patient: header
+    classes: {liver: liver}
+"""
+
+
+def test_a_pacs(tmp_path: Path) -> None:
+    (source,) = parsed(tmp_path, PACS)
+    assert source.root == "https://pacs.example/dicom-web"
+    assert (source.versions, source.names) == ("newest", "hash")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("https://pacs.example", "ftp://pacs.example", "root of a PACS"),
+        ("https://pacs.example", "https://me:secret@pacs.example", "netrc"),
+        ("Modality=CT", "CT", "question 'CT'"),
+        ("Modality=CT", "Modalty=CT", "question 'Modalty=CT'"),
+        ("    labels: Modality=SEG&SeriesDescription=checked\n", "", "question ''"),
+        ("    patient: header\n", "", "patient ''"),
+        ("patient: header", "patient: header\n    versions: some", "versions 'some'"),
+    ],
+)
+def test_a_pacs_described_wrongly(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    with pytest.raises(OptionError) as error:
+        parsed(tmp_path, PACS.replace(old, new))
+    assert expected in error.value.message and "secret" not in error.value.message
+
+
 def test_a_class_has_one_id_in_all_data_sets(tmp_path: Path) -> None:
     sources = parsed(tmp_path, DESCRIPTION.replace("hair: hair", "hair: liver"))
     assert class_ids(sources)["flat"] == {"mole": "0002", "liver": "0000"}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lib.data.build.case_builder import Outcome
-from lib.data.build.case_list import CaseTask
+from lib.data.build.case_task import CaseTask
 from lib.data.build.description import Source
 from lib.data.build.engine import AHEAD, DIED, _run_remote, run_local, run_ray
 from lib.errors import UnavailableError
