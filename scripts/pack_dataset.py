@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tqdm import tqdm
 
 from lib.data.shards.index import Index
-from lib.data.shards.pack import SIDES, pack
+from lib.data.shards.pack import pack
+from lib.data.shards.sides import SIDES
 from lib.errors import Samed2dError
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130

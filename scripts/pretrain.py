@@ -4,6 +4,7 @@
 Example:
     python scripts/pretrain.py --minutes 60 --data my_images --out runs/samed2d_t
     python scripts/pretrain.py --config run.toml --out runs/mine
+    python scripts/pretrain.py --data https://host/shards --real-share 0.8 --out runs/streamed
 
 A --config is a TOML file whose keys are the options below without their dashes (learning_rate =
 8e-4). What the command line says too is taken from there; folders of --data add up.
@@ -21,6 +22,7 @@ import sys
 import time
 import tomllib
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -31,8 +33,10 @@ from torch.multiprocessing.spawn import ProcessExitedException, spawn
 
 from lib.data.phantoms import PHANTOM_KINDS, make_phantom
 from lib.data.pool import LabelledImage, read_folder, split_by_patient
+from lib.data.shards.opening import is_data_set, open_data_set
+from lib.data.shards.stream import Source, stream
 from lib.data.stream import Mixture
-from lib.errors import Samed2dError
+from lib.errors import OptionError, Samed2dError
 from lib.networks import ARCHITECTURES, build_sam
 from lib.training.loop import BatchResult
 from lib.training.pretrain import Pretrainer, PretrainPlan
@@ -86,10 +90,21 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=defaults.minutes, help="length of the run")
     parser.add_argument(
         "--data",
-        type=Path,
         action="append",
         default=[],
-        help="folder with .npz cases or NIfTI pairs *_image/*_label.nii.gz; may be repeated",
+        metavar="PLACE",
+        help="folder with .npz cases or NIfTI pairs *_image/*_label.nii.gz; may be repeated. One "
+        "may be a data set that is read as a stream: a folder as build_dataset.py makes it, or the "
+        "folder or http(s) address of shards",
+    )
+    parser.add_argument(
+        "--validation-data",
+        metavar="PLACE",
+        help="such a data set, some of whose images are only measured; of a folder of PNG files "
+        "those of its side for tests",
+    )
+    parser.add_argument(
+        "--validation-images", type=int, default=48, help="of it (default %(default)s)"
     )
     parser.add_argument(
         "--validation-share", type=float, default=0.15, help="patients held out (default 0.15)"
@@ -168,6 +183,37 @@ def phantom_cases(count: int, seed: int) -> list[LabelledImage]:
             LabelledImage(f"phantom{index}", "phantom", phantom.image, phantom.masks, phantom.names)
         )
     return cases
+
+
+def read_material(
+    arguments: argparse.Namespace,
+) -> tuple[list[LabelledImage], Source | None, list[LabelledImage]]:
+    """Images to train on, a data set to train on, and what is only measured.
+
+    Raises:
+        OptionError: more than one data set to stream.
+        ImageError, UnavailableError: nothing usable in one of the places.
+    """
+    streamed = [place for place in arguments.data if is_data_set(place)]
+    if len(streamed) > 1:
+        raise OptionError(
+            got=f"--data with {len(streamed)} data sets to stream",
+            allowed="one",
+            todo="build or pack them as one",
+        )
+    folders = [Path(place) for place in arguments.data if place not in streamed]
+    images = [image for folder in folders for image in read_folder(folder)]
+    training, validation = split_by_patient(images, arguments.validation_share)
+    data_set = open_data_set(streamed[0]) if streamed else None
+    if arguments.validation_data:
+        # Another seed: what is measured is not how training began.
+        measured = stream(
+            open_data_set(arguments.validation_data, "test"), arguments.seed + 999_999
+        )
+        validation += [image for image, _ in islice(measured, arguments.validation_images)]
+    count = f"{len(training)}" if data_set is None else f"{len(training)} and {data_set.total()}"
+    print(f"{count} real images to train on, {len(validation)} held out", flush=True)
+    return training, data_set, validation
 
 
 class Reporter:
@@ -271,15 +317,13 @@ def pretrain(arguments: argparse.Namespace, place: Place) -> int:
         learns=arguments.learns,
     )
     try:
-        images = [image for folder in arguments.data for image in read_folder(folder)]
-        training, validation = split_by_patient(images, arguments.validation_share)
-        print(f"{len(training)} real images to train on, {len(validation)} held out", flush=True)
+        training, data_set, validation = read_material(arguments)
         model = build_sam(ARCHITECTURES[arguments.architecture])
         if arguments.start_from is not None:
             from lib.networks import load_checkpoint
 
             print(load_checkpoint(model, arguments.start_from).summary(), flush=True)
-        run = Pretrainer(model, training, plan, arguments.out, place)
+        run = Pretrainer(model, training, plan, arguments.out, place, data_set)
         if arguments.resume and run.resume():
             print(f"resumed at step {run.step}", flush=True)
         reporter = Reporter(arguments, validation) if place.rank == 0 else None

@@ -18,6 +18,7 @@ from lib.data.phantoms import make_phantom
 from lib.data.pool import MAX_AREA_SHARE, MIN_AREA_SHARE, LabelledImage
 from lib.data.real_images import RealImages
 from lib.data.scene import components
+from lib.data.streamed import StreamedImages
 from lib.data.tone import Toning, retone
 from lib.data.viewpoint import Viewing, random_viewpoint, show
 
@@ -65,13 +66,25 @@ class Mixture:
 
 
 def sample_stream(
-    images: Sequence[LabelledImage], mixture: Mixture, rng: np.random.Generator
+    images: Sequence[LabelledImage],
+    mixture: Mixture,
+    rng: np.random.Generator,
+    streamed: StreamedImages | None = None,
 ) -> Iterator[Sample]:
-    """Yield samples for ever; real images by source, then patient, so that no series rules."""
-    real = RealImages(images) if images else None
+    """Yield samples for ever; real images by source, then patient, so that no series rules.
+
+    Args:
+        images: real ones in memory.
+        mixture: what is drawn how often.
+        rng: source of all random choices, but not of the order of a data set.
+        streamed: real images of a data set; where there are others too, both are drawn alike often.
+    """
+    drawers = [RealImages(images)] if images else []
+    real: list[RealImages | StreamedImages] = [*drawers, *([streamed] if streamed else [])]
     while True:
-        if real is not None and rng.random() < mixture.real_share:
-            image, masks = real.draw(rng, mixture.region_share)
+        if real and rng.random() < mixture.real_share:
+            chosen = real[rng.integers(2)] if len(real) > 1 else real[0]
+            image, masks = chosen.draw(rng, mixture.region_share)
             sample = _seen(image, masks, mixture, rng, 1.0, 1.0)
         else:
             kind = mixture.kinds[rng.integers(len(mixture.kinds))] if mixture.kinds else None

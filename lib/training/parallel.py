@@ -165,3 +165,12 @@ def mean_of(value: float, device: torch.device) -> float:
     if not torch.distributed.is_initialized():
         return value
     return total_of(value, device) / torch.distributed.get_world_size()
+
+
+def sum_of(table: Tensor, device: torch.device) -> Tensor:
+    """The sum of a table over all processes; the table itself where there is one."""
+    if not torch.distributed.is_initialized():
+        return table
+    moved = table.to(device)
+    torch.distributed.all_reduce(moved)
+    return moved.cpu()

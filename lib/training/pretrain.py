@@ -24,10 +24,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset
 
 from lib.data.pool import LabelledImage
+from lib.data.shards.stream import Position, Source
 from lib.data.stream import Mixture, Sample, sample_stream
+from lib.data.streamed import StreamedImages
 from lib.errors import OptionError, Samed2dError
 from lib.networks.checkpoint import save_weights
 from lib.networks.detail_decoder import DetailMaskDecoder
@@ -36,7 +38,7 @@ from lib.training.annotator import InteractionPlan
 from lib.training.loop import Batch, BatchResult, interactive_batch
 from lib.training.losses import LossWeights
 from lib.training.objective import RowObjective
-from lib.training.parallel import average_gradients, mean_of
+from lib.training.parallel import average_gradients, mean_of, sum_of
 from lib.training.processes import Place
 
 OBJECTIVE = RowObjective(LossWeights(iou=5.0), single_share=0.5)
@@ -96,19 +98,30 @@ class PretrainPlan:
         return (self.mixture, 1.0 - self.finish_share), (self.finish, 1.0)
 
 
-class _Stream(IterableDataset[Sample]):
-    """`sample_stream` in a loader's worker, each worker with a seed of its own."""
+class _Stream(IterableDataset[tuple[Sample, Position]]):
+    """`sample_stream` in a loader's only worker, with the position in the data set after each."""
 
     def __init__(
-        self, images: Sequence[LabelledImage], mixture: Mixture, seeds: tuple[int, ...]
+        self,
+        images: Sequence[LabelledImage],
+        data_set: Source | None,
+        mixture: Mixture,
+        seeds: tuple[int, ...],
+        start: Position,
+        place: Place,
     ) -> None:
-        self.images, self.mixture, self.seeds = images, mixture, seeds
+        self.images, self.data_set, self.mixture, self.seeds = images, data_set, mixture, seeds
+        self.start, self.place = start, place
 
-    def __iter__(self) -> Iterator[Sample]:
-        worker = get_worker_info()
-        number = worker.id if worker is not None else 0
-        rng = np.random.default_rng([*self.seeds, number])
-        return sample_stream(self.images, self.mixture, rng)
+    def __iter__(self) -> Iterator[tuple[Sample, Position]]:
+        # The last number is the loader's worker.
+        rng = np.random.default_rng([*self.seeds, 0])
+        streamed = None
+        if self.data_set is not None:
+            rank, world = self.place.rank, self.place.world
+            streamed = StreamedImages(self.data_set, self.seeds[0], self.start, rank, world)
+        for sample in sample_stream(self.images, self.mixture, rng, streamed):
+            yield sample, streamed.position if streamed else self.start
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -120,6 +133,11 @@ def collate(samples: Sequence[Sample]) -> Batch:
         targets=np.concatenate([s.masks for s in samples]),
         image_of=torch.repeat_interleave(torch.arange(len(samples)), counts),
     )
+
+
+def collate_placed(samples: Sequence[tuple[Sample, Position]]) -> tuple[Batch, Position]:
+    """A batch, and the position after its last image."""
+    return collate([sample for sample, _ in samples]), samples[-1][1]
 
 
 @torch.no_grad()
@@ -150,10 +168,12 @@ class Pretrainer:
 
     Args:
         model: to train; equal in all processes.
-        images: labelled ones; phantoms alone where there are none.
+        images: labelled ones in memory.
         plan: of the run; rating alone can be learned by a network with details.
         out: folder of the results; the leading process writes them.
         place: of this process among those that learn together, see `lib.training.processes`.
+        data_set: shards or a folder that is read as a stream. Phantoms alone where there are
+            neither images nor this.
 
     Raises:
         OptionError: the network has no rating to learn.
@@ -166,9 +186,11 @@ class Pretrainer:
         plan: PretrainPlan,
         out: Path,
         place: Place | None = None,
+        data_set: Source | None = None,
     ) -> None:
         self.model, self.plan, self.out = model.train(), plan, out
-        self.images, self.place = images, place or Place()
+        self.images, self.data_set, self.place = images, data_set, place or Place()
+        self.positions = [Position()] * self.place.world
         self.step = 0
         self.seconds = 0.0
         average = partial(_move_average, plan.ema)
@@ -224,20 +246,32 @@ class Pretrainer:
         seeds = (self.plan.seed, self.step, self.place.rank)
         rng = np.random.default_rng(seeds)
         loader = DataLoader(
-            _Stream(self.images, mixture, seeds),
+            _Stream(
+                *(self.images, self.data_set, mixture, seeds),
+                *(self.positions[self.place.rank], self.place),
+            ),
             batch_size=self.plan.batch_size,
-            collate_fn=collate,
+            collate_fn=collate_placed,
             num_workers=1,
             prefetch_factor=4,
         )
-        for batch in loader:
+        for batch, position in loader:
             result = self._train_step(batch, rng)
+            self.positions = self._all_positions(position)
             self.step += 1
             # All processes must end at the same step.
             self.seconds = mean_of(time.monotonic() - started, self.model.pixel_mean.device)
             report(self, result)
             if self.seconds >= end:
                 return
+
+    def _all_positions(self, position: Position) -> list[Position]:
+        """Where all processes are in the data set, of which each reads its part."""
+        if self.data_set is None or self.place.world == 1:
+            return [position] * self.place.world
+        table = torch.zeros(self.place.world, 2, dtype=torch.int64)
+        table[self.place.rank] = torch.tensor([position.epoch, position.taken])
+        return [Position(*row) for row in sum_of(table, self.model.pixel_mean.device).tolist()]
 
     def _train_step(self, batch: Batch, rng: np.random.Generator) -> BatchResult:
         for group in self.optimiser.param_groups:
@@ -271,6 +305,7 @@ class Pretrainer:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
+            "positions": [[place.epoch, place.taken] for place in self.positions],
         }
         unfinished = self.out / "resume.pt.part"
         torch.save(state, unfinished)
@@ -286,4 +321,11 @@ class Pretrainer:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = state["step"], state["seconds"]
+        positions = [Position(*row) for row in state.get("positions", ())]
+        if len(positions) == self.place.world:
+            self.positions = positions
+        elif self.data_set is not None:
+            # Each process reads another part now: this epoch begins again.
+            epoch = max((place.epoch for place in positions), default=0)
+            self.positions = [Position(epoch)] * self.place.world
         return True

@@ -26,7 +26,7 @@ def test_settings_come_from_the_file_unless_the_command_line_says_otherwise(tmp_
     options = parse_arguments([*config(tmp_path, text), "--real-share", "0.7", "--data", "c"])
     assert (options.minutes, options.learning_rate, options.fp32) == (3.0, 1e-4, True)
     assert options.real_share == 0.7
-    assert options.data == [Path("a"), Path("b"), Path("c")]
+    assert options.data == ["a", "b", "c"]
     assert not parse_arguments(config(tmp_path, "fp32 = false\n")).fp32
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+from lib.data.shards.opening import open_data_set
+from lib.data.shards.stream import Position
 from lib.data.stream import Mixture, Sample
 from lib.errors import OptionError, Samed2dError
 from lib.networks import build_sam, load_checkpoint
+from lib.training.loop import BatchResult
 from lib.training.pretrain import Pretrainer, PretrainPlan, collate
+from lib.training.processes import Place
 from tests.networks.detailed import DETAILED
+from tests.support.datasets import build_small, pack_small
+from tests.support.file_server import serve_files
 from tests.training.test_loop import SMALL, make_batch
 
 PLAN = PretrainPlan(minutes=1.0, batch_size=2, threads=1, bf16=False, learning_rate=1e-3)
@@ -140,3 +147,47 @@ def test_the_rating_of_masks_can_learn_alone(tmp_path: Path) -> None:
 def test_a_network_without_details_has_no_rating_to_learn(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="details"):
         Pretrainer(build_sam(SMALL), [], replace(PLAN, learns="rating"), tmp_path)
+
+
+@pytest.mark.timeout(600)
+def test_trains_from_shards_over_http_and_goes_on_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+    packed = pack_small(build_small(tmp_path), tmp_path / "shards")
+    files = {path.name: path.read_bytes() for path in packed.iterdir()}
+    plan = replace(PLAN, mixture=Mixture(real_share=1.0, region_share=0.0))
+    with serve_files(**files) as server:
+        source = open_data_set(server.url)
+        run = Pretrainer(build_sam(SMALL), [], plan, tmp_path / "run", data_set=source)
+        with pytest.raises(KeyboardInterrupt):
+            run.run(stop_after(4))
+        (stopped,) = run.positions
+        assert stopped.epoch == 0 and 8 <= stopped.taken < source.total()
+        run.save()
+        again = Pretrainer(build_sam(SMALL), [], plan, tmp_path / "run", data_set=source)
+        assert again.resume() and again.positions == [stopped]
+        with pytest.raises(KeyboardInterrupt):
+            again.run(stop_after(2))
+        assert 4 <= again.positions[0].taken - stopped.taken < 40
+    alone = Pretrainer(build_sam(SMALL), [], plan, tmp_path / "run")
+    assert alone.resume() and alone.step == 4
+
+
+def stop_after(steps: int) -> Callable[[Pretrainer, BatchResult], None]:
+    left = steps
+
+    def report(run: Pretrainer, result: BatchResult) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def test_with_another_number_of_processes_the_epoch_begins_again(tmp_path: Path) -> None:
+    packed = pack_small(build_small(tmp_path), tmp_path / "shards")
+    source = open_data_set(str(packed))
+    run = Pretrainer(build_sam(SMALL), [], PLAN, tmp_path / "run", data_set=source)
+    run.positions = [Position(2, 31)]
+    run.save()
+    two = Pretrainer(build_sam(SMALL), [], PLAN, tmp_path / "run", Place(1, 2, 1), source)
+    assert two.resume() and two.positions == [Position(2, 0)] * 2

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from lib.data.build.folder import write_whole
-from lib.data.build.outputs import PATIENTS, TRAIN
-from lib.data.sa_med2d import BY_MASK, masks_by_image, name_facts
+from lib.data.build.outputs import PATIENTS
+from lib.data.sa_med2d import masks_by_image, name_facts
 from lib.data.shards.index import FILE, Index, Shard
 from lib.data.shards.sample import Stored, store
+from lib.data.shards.sides import images_of_side, read_object
 from lib.errors import ImageError, Samed2dError
 
-SIDES = ("all", "train", "test")
 _NOTES = ".pack"
 
 Pair = tuple[Path, tuple[Path, ...]]
@@ -52,7 +52,7 @@ def pack(
         ImageError: nothing to pack, or a list of files that cannot be read.
     """
     pairs = _pairs(folder, side, seed)
-    patients = _json(folder / PATIENTS)
+    patients = read_object(folder / PATIENTS)
     out.mkdir(parents=True, exist_ok=True)
     (out / FILE).unlink(missing_ok=True)
     shards, left_out = [], []
@@ -70,25 +70,12 @@ def pack(
 
 
 def _pairs(folder: Path, side: str, seed: int) -> list[Pair]:
-    chosen = None
-    if side == "train":
-        chosen = {Path(image).name for image in _json(folder / TRAIN)}
-    elif side == "test":
-        chosen = {Path(image).name for image in _json(folder / BY_MASK).values()}
+    chosen = images_of_side(folder, side)
     found = [
         pair for pair in masks_by_image(folder).items() if chosen is None or pair[0].name in chosen
     ]
     order = np.random.default_rng(seed).permutation(len(found))
     return [found[place] for place in order]
-
-
-def _json(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ImageError(f"{path.name}, which cannot be read ({error})", "JSON") from error
 
 
 def _shard(
@@ -98,7 +85,7 @@ def _shard(
     name = f"shard-{number:06d}.tar"
     note = out / f"{_NOTES}-{name}.json"
     digest = _digest(pairs, patients)
-    known = _json(note) if (out / name).is_file() else {}
+    known = read_object(note) if (out / name).is_file() else {}
     if known.get("digest") == digest:
         content = json.loads(known["shard"])
         if content["bytes"] == (out / name).stat().st_size:

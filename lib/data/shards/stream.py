@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -23,7 +23,7 @@ from lib.data.sa_med2d import class_of, masks_by_image, name_facts, read_image, 
 from lib.data.shards.index import FILE, Index, Shard
 from lib.data.shards.places import read_whole
 from lib.data.shards.sample import load
-from lib.errors import ImageError
+from lib.errors import ImageError, Samed2dError
 
 TOGETHER = 4
 """Shards that are held in memory, and mixed, at a time."""
@@ -53,6 +53,10 @@ class Source(Protocol):
         """How many samples a group holds."""
         ...
 
+    def total(self) -> int:
+        """How many samples there are."""
+        ...
+
     def read(self, group: Sequence[int]) -> Sequence[Sample]:
         """All of a group, in a fixed order, not yet decoded."""
         ...
@@ -67,7 +71,12 @@ class Sample(Protocol):
 
 
 def stream(
-    source: Source, seed: int, start: Position | None = None, part: int = 0, parts: int = 1
+    source: Source,
+    seed: int,
+    start: Position | None = None,
+    part: int = 0,
+    parts: int = 1,
+    passed_over: Callable[[Samed2dError], None] | None = None,
 ) -> Iterator[tuple[LabelledImage, Position]]:
     """Samples for ever, each with the position after it.
 
@@ -77,9 +86,11 @@ def stream(
         start: a position that this stream gave before, with the same other arguments.
         part: which of several readers this is, from 0; together they read everything once.
         parts: how many readers.
+        passed_over: told what is wrong with a sample that cannot be used; None: that is an error.
 
     Raises:
-        ImageError: a damaged shard or sample, or more readers than there is to read.
+        ImageError: a damaged shard or sample, more readers than there is to read, or an epoch
+            without a sample that can be used.
         UnavailableError: a place that does not answer.
     """
     position = start or Position()
@@ -90,7 +101,8 @@ def stream(
             raise ImageError(
                 f"{parts} readers of fewer shards", "a shard for each", "read with fewer"
             )
-        before = 0
+        before = usable = 0
+        whole = position.taken == 0
         for group in groups:
             count = source.sizes(group)
             order = rng.permutation(count)
@@ -99,9 +111,27 @@ def stream(
                 samples = source.read(group)
                 for number in order[skip:]:
                     position = Position(position.epoch, position.taken + 1)
-                    yield samples[number].load(), position
+                    loaded = _load(samples[number], passed_over)
+                    if loaded is not None:
+                        usable += 1
+                        yield loaded, position
             before += count
+        if whole and not usable:
+            raise ImageError("a data set without an image that can be used", "at least one")
         position = Position(position.epoch + 1)
+
+
+def _load(
+    sample: Sample, passed_over: Callable[[Samed2dError], None] | None
+) -> LabelledImage | None:
+    """Decode a sample; None where it cannot be used and that is told."""
+    try:
+        return sample.load()
+    except Samed2dError as error:
+        if passed_over is None:
+            raise
+        passed_over(error)
+        return None
 
 
 @dataclass(frozen=True)
@@ -132,6 +162,10 @@ class Shards:
         """As in `Source`; units are shards."""
         mine = rng.permutation(len(self.index.shards))[part::parts].tolist()
         return [mine[i : i + self._together] for i in range(0, len(mine), self._together)]
+
+    def total(self) -> int:
+        """As in `Source`."""
+        return self.index.samples
 
     def sizes(self, group: Sequence[int]) -> int:
         """As in `Source`."""
@@ -165,10 +199,20 @@ class _Files:
     def load(self) -> LabelledImage:
         pixels = read_image(self.image)
         facts = name_facts(self.image.stem)
-        masks = np.stack([read_mask(path, pixels.shape[:2]) for path in self.masks])
-        labels = tuple(class_of(path.stem, self.image.stem) for path in self.masks)
-        modality = facts.modality or None
-        return LabelledImage(self.image.stem, facts.patient, pixels, masks, labels, modality)
+        masks, labels = [], []
+        for path in self.masks:
+            # Masks that cannot be used are left out, as from shards: SA-Med2D-20M has some.
+            try:
+                masks.append(read_mask(path, pixels.shape[:2]))
+            except Samed2dError:
+                continue
+            labels.append(class_of(path.stem, self.image.stem))
+        if not masks:
+            raise ImageError(f"{self.image.name} without a usable mask", "at least one")
+        return LabelledImage(
+            *(self.image.stem, facts.patient, pixels, np.stack(masks), tuple(labels)),
+            facts.modality or None,
+        )
 
 
 class Pictures:
@@ -176,7 +220,7 @@ class Pictures:
 
     Args:
         folder: with images/ and masks/.
-        images: names of those to read, without ending; None: all.
+        images: file names of those to read; None: all.
 
     Raises:
         ImageError: a list of files that cannot be read, or no image.
@@ -186,7 +230,7 @@ class Pictures:
         self._files = [
             _Files(image, masks)
             for image, masks in masks_by_image(folder).items()
-            if images is None or image.stem in images
+            if images is None or image.name in images
         ]
         if not self._files:
             raise ImageError(f"no images in {folder}", "images with masks", "correct the path")
@@ -195,6 +239,10 @@ class Pictures:
         """As in `Source`; units are images, and one group holds them all."""
         mine = rng.permutation(len(self._files))[part::parts].tolist()
         return [mine] if mine else []
+
+    def total(self) -> int:
+        """As in `Source`."""
+        return len(self._files)
 
     def sizes(self, group: Sequence[int]) -> int:
         """As in `Source`."""
