@@ -6,6 +6,7 @@
   volume   one click that samed2d_volume carries through a volume, over HTTP
   next     the next case to label among a thousand, over HTTP, and the scoring behind it
   phantoms synthetic training images of each kind, drawn by one core
+  dataset  building a data set, reading it for training, and the memory that takes
   train    a batch of training against the original's, each in a process of its own
 
 Examples:
@@ -16,6 +17,7 @@ Examples:
   benchmark.py volume --image ct.nii.gz --point 160,230,40
   benchmark.py next --architecture samed2d_t --cases 1000 --json next.json
   benchmark.py phantoms --images 300 --json phantoms.json
+  benchmark.py dataset --cases 4 --ray --json dataset.json
   benchmark.py train --architecture samed2d_b --upstream ~/SAM-Med2D --json train.json
 
 Compare numbers of one run with each other, not those of two: let the machine do nothing else.
@@ -36,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.errors import Samed2dError
 from lib.networks import ARCHITECTURES
-from scripts._benchmark import click, encoder, next_sample, phantoms, tables, train, volume
+from scripts._benchmark import click, dataset, encoder, next_sample, phantoms, tables, train, volume
 from scripts._benchmark.errors import BenchmarkError
 from scripts._benchmark.machine import describe_machine, limit_threads, wanted_threads
 from scripts._benchmark.network import NetworkSource
@@ -95,6 +97,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         ("volume", add_volume),
         ("next", add_next),
         ("phantoms", add_phantoms),
+        ("dataset", add_dataset),
         ("train", add_train),
     ):
         about = next(line for line in str(__doc__).splitlines() if line.startswith(f"  {name} "))
@@ -207,6 +210,19 @@ def add_phantoms(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(architecture=None, threads=1)
 
 
+def add_dataset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="samed2d_t")
+    parser.add_argument("--cases", type=positive, default=4, help="default: %(default)s")
+    parser.add_argument(
+        "--shape", type=shape, default=(256, 256, 160), help="of each (default: 256,256,160)"
+    )
+    parser.add_argument(
+        "--largest", type=shape, default=(512, 512, 600), help="volume whose building is watched "
+        "for its memory (default: 512,512,600)"
+    )  # fmt: skip
+    parser.add_argument("--ray", action="store_true", help="build on a Ray cluster of this machine")
+
+
 def check_arguments(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     if options.checkpoint is not None and options.architecture is None:
         parser.error("--checkpoint needs --architecture: the network it was made for")
@@ -302,6 +318,19 @@ def run_phantoms(options: argparse.Namespace, folder: Path) -> tuple[Any, list[s
     return report, tables.phantom_lines(report)
 
 
+def run_dataset(options: argparse.Namespace, folder: Path) -> tuple[Any, list[str]]:
+    plan = dataset.DatasetPlan(
+        cases=options.cases,
+        shape=options.shape,
+        largest=options.largest,
+        architecture=options.architecture,
+        ray=options.ray,
+        seed=options.seed,
+    )
+    report = dataset.run(plan, folder, say)
+    return report, tables.dataset_lines(report)
+
+
 def run_train(options: argparse.Namespace, folder: Path) -> tuple[Any, list[str]]:
     same_cores(options)
     plan = train.TrainPlan(
@@ -323,6 +352,7 @@ RUNS = {
     "volume": run_volume,
     "next": run_next,
     "phantoms": run_phantoms,
+    "dataset": run_dataset,
     "train": run_train,
 }
 

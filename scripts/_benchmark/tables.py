@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from scripts._benchmark.click import ClickReport, Phase
+from scripts._benchmark.dataset import DatasetReport
 from scripts._benchmark.encoder import EncoderReport, VariantReport
 from scripts._benchmark.machine import Machine
 from scripts._benchmark.memory import MemoryUse
@@ -137,6 +138,39 @@ def phantom_lines(report: PhantomReport) -> list[str]:
         f"processor time (one core), each image the fastest of {report.rounds} rounds",
         "",
         *table(rows),
+    ]
+
+
+def dataset_lines(report: DatasetReport) -> list[str]:
+    """Rates of one core, engines, memory, and reading beside what a training step takes."""
+    ratio = report.built.images / report.plain.images
+    rows = [["a second of processor time, one core", "images", "masks"]]
+    for name, rates in (
+        ("build", report.built),
+        ("plain loop with nibabel, scikit-image, Pillow", report.plain),
+        ("read PNG folders", report.pictures),
+        ("read shards", report.shards),
+    ):
+        rows.append([name, f"{rates.images:.0f}", f"{rates.masks:.0f}"])
+    rows.append(["read shards, seen anew for training", f"{report.prepared:.0f}", ""])
+    rows.append([f"training step of {report.architecture}", f"{report.appetite:.1f}", ""])
+    engines = [["build on", "wall s", "nothing to do", "images/s between", "processor s"]]
+    for each in report.engines:
+        used = "not known" if each.processor is None else f"{each.processor:.0f}"
+        start = f"{each.start:.0f}"
+        engines.append([each.name, f"{each.seconds:.0f}", start, f"{each.rate:.0f}", used])
+    memory = "not told here"
+    if report.memory is not None:
+        memory = f"{report.memory.peak:.0f} MiB, of which {report.memory.before:.0f} were programs"
+    return [
+        f"{report.cases} volumes of {report.shape}; the builder is {ratio:.1f} times as fast as "
+        "the plain loop",
+        "",
+        *table(rows),
+        "",
+        *table(engines),
+        "",
+        f"peak memory of a volume of {report.largest}: {memory}",
     ]
 
 

@@ -26,10 +26,12 @@ from requests_toolbelt import MultipartEncoder
 from lib.data.phantoms import PHANTOM_KINDS
 from lib.imaging.segmentation import encode_nrrd_slices
 from lib.networks import ARCHITECTURES, PromptTensors
-from scripts._benchmark import click, encoder, tables, train_sides, upstream
+from scripts._benchmark import click, dataset, encoder, tables, train_sides, upstream
+from scripts._benchmark.archive import CLASSES, write_archive
 from scripts._benchmark.errors import BenchmarkError
 from scripts._benchmark.memory import PeakMeter
 from scripts._benchmark.network import NetworkSource
+from scripts._benchmark.plain_loop import plain_loop
 from scripts._benchmark.statistics import summarise, times_faster
 from scripts._benchmark.study import MOST_POINTS, OBJECT, Study, clicks, write_study
 from scripts._benchmark.turns import Side
@@ -611,6 +613,32 @@ def test_phantoms_of_every_kind_are_timed(main, tmp_path, capsys):
 def test_phantoms_of_a_size_that_cannot_be(main, capsys):
     assert main(["phantoms", "--images", "1", "--size", "32"]) == script.FAILED
     assert "64 to 2048" in capsys.readouterr().err
+
+
+def test_a_small_data_set_is_built_and_read(main, scratch, tmp_path, capsys):
+    file = tmp_path / "report.json"
+    run = ["dataset", "--cases", "2", "--shape", "48,48,40", "--largest", "64,48,40"]
+    assert main([*run, "--json", str(file)]) == script.DONE
+    report = json.loads(file.read_text())
+    assert [engine["name"] for engine in report["engines"]] == ["one process", "2 processes"]
+    for rates in (report[part] for part in ("built", "plain", "pictures", "shards")):
+        # Every slice is one through several balls.
+        assert rates["masks"] > 4 * rates["images"] > 0
+    assert report["prepared"] > 0 and report["appetite"] > 0
+    assert (report["memory"] is not None) is ON_LINUX
+    said = capsys.readouterr().out
+    assert "times as fast as the plain loop" in said and "read shards" in said
+    assert leftovers(scratch) == []
+
+
+def test_the_plain_loop_makes_what_the_builder_makes(tmp_path):
+    write_archive(tmp_path / "in", 1, (48, 40, 44), 0)
+    (tmp_path / "plain").mkdir()
+    pair = (tmp_path / "in" / f"c0_{kind}.nii" for kind in ("image", "label"))
+    assert plain_loop(*pair, tmp_path / "plain", len(CLASSES)) == (
+        (totals := dataset._build(tmp_path / "in", tmp_path / "built", "xyz")).images,
+        totals.masks,
+    )
 
 
 @pytest.mark.server

@@ -9,12 +9,15 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk
 
 from lib.data.build.case_reader import read_case
 from lib.data.build.case_task import CaseTask
 from lib.data.build.description import Source
 from lib.data.build.naming import salted
 from lib.errors import ImageError, NotFoundError
+from lib.imaging.volume import read_volume
+from tests.data.build.test_rtstruct import write as write_contours
 from tests.support.archives import AFFINE, labelled_volume
 from tests.support.dicom_files import mr_array, write_mr_series, write_seg
 
@@ -106,6 +109,25 @@ def test_labels_whose_axes_run_otherwise_lie_on_the_image(tmp_path: Path) -> Non
     nibabel.save(turned, tmp_path / "t.nii.gz")
     found = read_case(task(VOLUME, image, tmp_path / "t.nii.gz")).layers[0].labels
     np.testing.assert_array_equal(found, expected)
+
+
+def test_nrrd_lies_as_nifti_does(tmp_path: Path) -> None:
+    image, labels = volume_files(tmp_path)
+    expected = read_case(task(VOLUME, image, labels))
+    for path in (image, labels):
+        sitk.WriteImage(sitk.ReadImage(path), path.with_name(f"{path.name[0]}.nrrd"))
+    found = read_case(task(VOLUME, tmp_path / "i.nrrd", tmp_path / "l.nrrd"))
+    np.testing.assert_array_equal(found.array, expected.array)
+    np.testing.assert_array_equal(found.layers[0].labels, expected.layers[0].labels)
+
+
+def test_a_series_with_contours(tmp_path: Path, series: Path) -> None:
+    volume = read_volume(series)
+    square = [(4.5, 6.5), (20.5, 6.5), (20.5, 30.5), (4.5, 30.5)]
+    write_contours(tmp_path / "rt.dcm", volume.affine, {"organ": [(square, 2), (square, 3)]})
+    change(series, PatientID="a")
+    (layer,) = read_case(task(DICOM, series, tmp_path / "rt.dcm")).layers
+    assert layer.ids == {1: "0003"} and (layer.labels == 1).sum() == 2 * 16 * 24
 
 
 def test_in_the_order_of_the_file(tmp_path: Path) -> None:
