@@ -30,7 +30,7 @@ from lib.data.shards.stream import Pictures, Shards, Source, stream
 from lib.data.stream import Mixture, Sample, sample_stream
 from lib.data.streamed import StreamedImages
 from lib.networks import ARCHITECTURES, build_sam
-from lib.training.pretrain import Material, Pretrainer, PretrainPlan, collate
+from lib.training.pretrain import Pretrainer, PretrainPlan, collate
 from scripts._benchmark.archive import CLASSES, source_of, write_archive
 from scripts._benchmark.errors import BenchmarkError
 from scripts._benchmark.memory import MemoryUse, PeakMeter
@@ -235,7 +235,7 @@ def _training(source: Source, plan: DatasetPlan, folder: Path) -> tuple[float, f
     torch.manual_seed(plan.seed)
     torch.set_num_threads(1)
     model = build_sam(ARCHITECTURES[plan.architecture])
-    run = Pretrainer(model, Material(), PretrainPlan(batch_size=BATCH, bf16=False), folder / "run")
+    run = Pretrainer(model, (), PretrainPlan(batch_size=BATCH, bf16=False), folder / "run")
     batch = collate(ready[:BATCH])
     run._train_step(batch, rng)
     started = time.process_time()
