@@ -211,8 +211,10 @@ def read_material(
             open_data_set(arguments.validation_data, "test"), arguments.seed + 999_999
         )
         validation += [image for image, _ in islice(measured, arguments.validation_images)]
-    count = f"{len(training)}" if data_set is None else f"{len(training)} and {data_set.total()}"
-    print(f"{count} real images to train on, {len(validation)} held out", flush=True)
+    count = f"{len(training)} real images"
+    if data_set is not None:
+        count += f" and a stream of {data_set.total()}"
+    print(f"{count} to train on, {len(validation)} held out", flush=True)
     return training, data_set, validation
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from lib.errors import OptionError
 from lib.networks import build_model
-from scripts.pretrain import parse_arguments
+from scripts.pretrain import parse_arguments, read_material
+from tests.support.datasets import build_small, pack_small
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "pretrain.py"
 
@@ -67,3 +69,18 @@ def test_two_processes_train_one_network_and_go_on(tmp_path: Path) -> None:
     assert f"resumed at step {step}" in again.stdout
     *_, line = (tmp_path / "out" / "log.jsonl").read_text().splitlines()
     assert json.loads(line)["step"] > step
+
+
+def test_one_data_set_is_streamed_and_one_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(build_small(tmp_path))
+    shards = str(pack_small(tmp_path / "set", tmp_path / "shards"))
+    more = ["--validation-data", folder, "--validation-images", "1", "--out", str(tmp_path)]
+    training, data_set, validation = read_material(parse_arguments(["--data", shards, *more]))
+    assert training == [] and data_set is not None and data_set.total() > 100
+    test = json.loads((tmp_path / "set" / "label2image_test.json").read_text())
+    assert [f"images/{image.name}.png" in test.values() for image in validation] == [True]
+    assert f"a stream of {data_set.total()} to train on, 1 held out" in capsys.readouterr().out
+    with pytest.raises(OptionError, match="2 data sets"):
+        read_material(parse_arguments(["--data", shards, "--data", folder, *more]))
