@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import pytest
 from scripts.build_dataset import main
 from tests.support.archives import tree, write_archive
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "build_dataset.py"
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "build_dataset.py"
 
 
 def test_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,6 +41,15 @@ def test_wrong_descriptions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     path = tmp_path / "no.yaml"
     assert main(["--in", str(path), "--out", str(tmp_path / "out")]) == 1
     assert "What to do" in capsys.readouterr().err
+
+
+def test_the_example_of_the_documentation(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "how-to" / "build-a-dataset.md").read_text()
+    (example,) = re.findall(r"`sample.yaml`.*?```yaml\n(.*?)```", page, re.DOTALL)
+    path = tmp_path / "sample.yaml"
+    path.write_text(example.replace("root: sample-data", f"root: {ROOT / 'sample-data'}"))
+    assert main(["--in", str(path), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert len(list((tmp_path / "out" / "masks").iterdir())) > 100
 
 
 @pytest.mark.parametrize("seed", [0, 1])
