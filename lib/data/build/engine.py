@@ -169,11 +169,11 @@ def _join_cluster(ray: Any, workers: int, address: str | None) -> None:
             # Ray itself tries for minutes.
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
         ray.init(address, runtime_env=environment, **QUIET)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise UnavailableError(
             got=f"no Ray cluster at {address} ({str(error)[:200]})",
             allowed="the address of a running cluster",
-            todo="start it with `ray start --head`, and with the same versions everywhere",
+            todo="start it with the same versions and token everywhere",
         ) from error
 
 

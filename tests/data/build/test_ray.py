@@ -73,7 +73,11 @@ def test_killed_workers_and_nodes_cost_nothing_but_time(tmp_path: Path, cluster:
     more = ["--out", str(out), "--engine", "ray", "--workers", "2"]
     command = [sys.executable, script, *arguments, *more, "--ray-address", cluster.address]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=cluster.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as driver:
         wait_for_worker(out, driver, cluster.second)
         cluster.second.kill()
