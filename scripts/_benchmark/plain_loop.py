@@ -41,8 +41,8 @@ def plain_loop(image: Path, labels: Path, out: Path, classes: int) -> tuple[int,
     images = masks = 0
     for axis in range(3):
         for index in range(volume.shape[axis]):
-            grey = np.take(scaled, index, axis=axis).T.astype(np.uint8)
-            mark = np.take(marks, index, axis=axis).T
+            grey = np.moveaxis(scaled, axis, 0)[index].T.astype(np.uint8)
+            mark = np.moveaxis(marks, axis, 0)[index].T
             if 2 * min(grey.shape) < max(grey.shape):
                 continue
             found = 0
