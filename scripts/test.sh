@@ -13,8 +13,8 @@ usage() {
     cat <<TEXT
 Usage: bash scripts/test.sh [--install-system] [PYTEST ARGUMENT ...]
 
-Checks format, lint, shell scripts, types and the viewer, then runs the tests. Without arguments of its own pytest runs all
-tests, and the programs they need must be installed; nothing is skipped.
+Checks format, lint, shell scripts, types and the viewer, then runs the tests. Without arguments of
+its own pytest runs all tests, and the programs they need must be installed; nothing is skipped.
 
   --install-system  install missing programs with apt-get (as root or through sudo)
   PYTEST ARGUMENT   paths are relative to the root of the repository
