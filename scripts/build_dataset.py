@@ -5,7 +5,7 @@
 
   sources:
     - dataset: MyCT                        # in the names of files
-      kind: volume                         # volume, dicom, picture or npz
+      kind: volume                         # volume, dicom, picture, npz or dicomweb
       modality: ct_00                      # as in SA-Med2D-20M
       root: /data/ct                       # or beside the YAML file
       images: "{case}_image.nii.gz"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Show what a data set in the format of SA-Med2D-20M holds: report.html, report.png, report.json.
 
-Counts of images and masks by modality (on a log scale), classes, data sets, axes, masks of an
-image, and sizes of masks, for which every --every-th mask is opened.
+Counts of images and masks by modality (on a log scale), part of the body, class, data set and axis,
+of masks of an image, and of sizes of masks, for which every --every-th mask is opened.
 Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
 
 Example:
@@ -31,6 +31,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from lib.data.body_regions import body_region
 from lib.data.statistics import Statistics, count
 from lib.errors import Samed2dError
 
@@ -61,19 +62,25 @@ def bars(axes: Axes, counts: Mapping[str, int], title: str) -> None:
 
 
 def draw(found: Statistics) -> bytes:
-    figure = Figure(figsize=(12, 9), layout="constrained")
-    (a, b, c), (d, e, f) = figure.subplots(2, 3)
-    bars(a, dict(found.images.most_common()), "images by modality")
-    bars(b, dict(found.masks.most_common()), "masks by modality")
-    bars(c, dict(found.classes.most_common()), f"masks by class (first {MOST_CLASSES})")
-    bars(d, dict(found.datasets.most_common()), "images by data set")
+    figure = Figure(figsize=(16, 9), layout="constrained")
+    places = figure.subplots(2, 4).ravel()
+    counts = (
+        (found.images, "images by modality"),
+        (found.masks, "masks by modality"),
+        (found.regions, "masks by part of the body"),
+        (found.classes, f"masks by class (first {MOST_CLASSES})"),
+        (found.datasets, "images by data set"),
+        (found.axes, "images by axis of the slice"),
+    )
+    for axes, (counted, title) in zip(places, counts, strict=False):
+        bars(axes, dict(counted.most_common()), title)
     numbers = sorted(found.masks_of_image)
-    e.bar(numbers, [found.masks_of_image[n] for n in numbers], color="#4477aa")
-    e.set_title("images by number of masks")
+    places[6].bar(numbers, [found.masks_of_image[n] for n in numbers], color="#4477aa")
+    places[6].set_title("images by number of masks")
     shares = np.maximum(found.shares, 1e-6)
-    f.hist(shares, bins=np.geomspace(1e-3, 1, 40).tolist(), color="#4477aa")
-    f.set_xscale("log")
-    f.set_title("share of the image that a mask covers")
+    places[7].hist(shares, bins=np.geomspace(1e-3, 1, 40).tolist(), color="#4477aa")
+    places[7].set_xscale("log")
+    places[7].set_title("share of the image that a mask covers")
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110)
     return data.getvalue()
@@ -84,8 +91,12 @@ def page(found: Statistics, picture: bytes, name: str) -> str:
         f"<tr><td>{html.escape(m)}</td><td>{found.images[m]}</td><td>{found.masks[m]}</td></tr>"
         for m, _ in found.images.most_common()
     )
+    regions = "".join(
+        f"<tr><td>{html.escape(r)}</td><td>{n}</td></tr>" for r, n in found.regions.most_common()
+    )
     classes = "".join(
-        f"<tr><td>{html.escape(c)}</td><td>{n}</td></tr>" for c, n in found.classes.most_common()
+        f"<tr><td>{html.escape(c)}</td><td>{html.escape(body_region(c))}</td><td>{n}</td></tr>"
+        for c, n in found.classes.most_common()
     )
     image = base64.b64encode(picture).decode()
     return f"""<!doctype html><meta charset="utf-8"><title>{html.escape(name)}</title>
@@ -95,7 +106,8 @@ td,th{{padding:.1em 1em;text-align:left}} img{{max-width:100%}}</style><h1>{html
 {found.patients} patients; {len(found.shares)} masks opened, {found.unreadable} unreadable.</p>
 <img alt="Counts as bars" src="data:image/png;base64,{image}">
 <table><tr><th>modality<th>images<th>masks</tr>{rows}</table>
-<table><tr><th>class<th>masks</tr>{classes}</table>
+<table><tr><th>part of the body<th>masks</tr>{regions}</table>
+<table><tr><th>class<th>part of the body<th>masks</tr>{classes}</table>
 """
 
 

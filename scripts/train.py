@@ -7,6 +7,7 @@ running server takes it over within seconds.
 Examples:
     python scripts/train.py --data my_cases --train decoder
     python scripts/train.py --studies /data/studies --max-epochs 20
+    python scripts/train.py --data shards/train --data https://host/shards/train
     torchrun --nproc-per-node 4 scripts/train.py --data my_cases --train adapters
 
 Start it again after an interruption: it goes on where it was.
@@ -22,8 +23,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.data.labelled_set import read_labelled_set
 from lib.data.labelled_slices import LabelledSlices
 from lib.data.pool import read_folder
+from lib.data.shards.opening import is_data_set, open_data_set
 from lib.errors import OptionError, Samed2dError
 from lib.networks import ARCHITECTURES, installed_weights
 from lib.options import default_cache_dir
@@ -42,10 +45,11 @@ def parse_arguments() -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--data",
-        type=Path,
         action="append",
-        metavar="DIR",
-        help="folder with .npz cases or NIfTI pairs *_image/*_label.nii.gz; may be repeated",
+        metavar="PLACE",
+        help="folder with .npz cases or NIfTI pairs *_image/*_label.nii.gz; or a data set that "
+        "fits into memory: a folder as build_dataset.py makes it, or the folder or http(s) address "
+        "of shards; may be repeated",
     )
     source.add_argument(
         "--studies",
@@ -82,11 +86,17 @@ def settings_of(arguments: argparse.Namespace) -> TrainSettings:
     return TrainSettings.parse({name: text for name, text in given.items() if text is not None})
 
 
+def read_place(place: str) -> LabelledSlices:
+    """The labelled slices of one --data."""
+    if is_data_set(place):
+        return read_labelled_set(open_data_set(place))
+    return LabelledSlices(tuple(read_folder(Path(place))), ())
+
+
 def read_data(arguments: argparse.Namespace) -> LabelledSlices:
     """The labelled slices of the folders."""
     if arguments.data:
-        images = [image for folder in arguments.data for image in read_folder(folder)]
-        return LabelledSlices(tuple(images), ())
+        return LabelledSlices.joined(map(read_place, arguments.data))
     from monailabel.datastore.local import LocalDatastore
 
     from lib.imaging.volume import ReadLimits

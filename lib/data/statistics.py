@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.data.body_regions import body_region
 from lib.data.sa_med2d import class_of, masks_by_image, name_facts, read_image
 from lib.errors import ImageError, Samed2dError
 
@@ -31,6 +32,7 @@ class Statistics:
         images: by modality.
         masks: by modality.
         classes: masks by name of the class.
+        regions: masks by part of the body, see `lib.data.body_regions`.
         datasets: images by data set.
         axes: images by axis of the slice; "2d" where there is none.
         masks_of_image: images by number of masks.
@@ -44,6 +46,7 @@ class Statistics:
     images: Counter[str] = field(default_factory=Counter)
     masks: Counter[str] = field(default_factory=Counter)
     classes: Counter[str] = field(default_factory=Counter)
+    regions: Counter[str] = field(default_factory=Counter)
     datasets: Counter[str] = field(default_factory=Counter)
     axes: Counter[str] = field(default_factory=Counter)
     masks_of_image: Counter[int] = field(default_factory=Counter)
@@ -94,7 +97,9 @@ def count(folder: Path, every: int, progress: Callable[[int, int], None]) -> Sta
         found.masks_of_image[len(masks)] += 1
         for mask in masks:
             class_id = class_of(mask.stem, image.stem)
-            found.classes[names[dataset].get(class_id, class_id)] += 1
+            name = names[dataset].get(class_id, class_id)
+            found.classes[name] += 1
+            found.regions[body_region(name)] += 1
             if number % every == 0:
                 _open(mask, found)
             number += 1

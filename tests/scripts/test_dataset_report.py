@@ -21,11 +21,14 @@ def test_counts(tmp_path: Path) -> None:
     assert sum(found["images"].values()) == len(list((tmp_path / "set" / "images").iterdir()))
     assert sum(found["classes"].values()) == len(list((tmp_path / "set" / "masks").iterdir()))
     assert set(found["classes"]) == {"liver", "spleen", "mole", "hair"}
+    assert set(found["regions"]) == {"abdomen", "skin"}
+    assert sum(found["regions"].values()) == sum(found["classes"].values())
     assert (found["cases"], found["patients"]) == (5, 3)
     assert set(found["axes"]) == {"x", "y", "z", "2d"}
     assert found["mask_share_deciles"][0] >= 0.00153 and found["unreadable"] == 0
     assert Image.open(tmp_path / "r" / "report.png").width > 500
-    assert "5 cases" in (tmp_path / "r" / "report.html").read_text()
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "5 cases" in page and "<td>liver</td><td>abdomen</td>" in page
 
 
 def test_a_damaged_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

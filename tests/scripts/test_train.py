@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lib.training.registry import Registry
+from scripts.train import read_data
+from tests.support.datasets import build_small, pack_small
+from tests.support.file_server import serve_files
 from tests.support.small_sam import disc_cases, save_base
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +57,23 @@ def test_a_folder_of_cases_becomes_a_version(tmp_path: Path, base: Path) -> None
     assert report.is_file()
     stats = json.loads((versions.folder / "train_stats.json").read_text())
     assert stats["phase"] == "done"
+
+
+def test_data_sets_are_read_in_all_their_forms(tmp_path: Path) -> None:
+    data_set = build_small(tmp_path / "built")
+    shards = pack_small(data_set, tmp_path / "shards")
+    files = {path.name: path.read_bytes() for path in shards.iterdir()}
+    cases = write_cases(tmp_path / "cases", 1)
+    with serve_files(**files) as server:
+        places = [str(place) for place in (cases, data_set, shards, server.url)]
+        alone = [read_data(Namespace(data=[place])) for place in places]
+        joined = read_data(Namespace(data=places))
+    # Of a folder of PNG files the side for training; these shards hold both.
+    train = json.loads((data_set / "image2label_train.json").read_text())
+    assert {image.name for image in alone[1].images} == {Path(image).stem for image in train}
+    assert len(alone[1].images) < len(alone[2].images)
+    assert alone[2].digest == alone[3].digest
+    assert len(joined.images) == sum(len(part.images) for part in alone)
 
 
 def test_two_processes_of_torchrun_publish_one_version(tmp_path: Path, base: Path) -> None:

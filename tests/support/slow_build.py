@@ -5,7 +5,9 @@ nibabel turns the volume, scikit-image finds components, Pillow writes.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import nibabel
@@ -50,10 +52,53 @@ def write_pictures(
     return pairs
 
 
-def write_lists(out: Path, pairs: dict[str, list[str]]) -> None:
-    """Write SAMed2D_v1.json."""
-    lines = [f" {json.dumps(key)}: {json.dumps(pairs[key])}" for key in sorted(pairs)]
-    (out / "SAMed2D_v1.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+def write_lists(
+    out: Path,
+    pairs: dict[str, list[str]],
+    patients: dict[str, str],
+    salt: str,
+    mapping: dict[str, dict[str, str]],
+) -> None:
+    """Write all lists of files, split by patient with the usual share and seed.
+
+    Args:
+        out: the folder.
+        pairs: of all cases, see `write_pictures`.
+        patients: data set and case, as in names -> data set and patient, joined by ":".
+        salt: of the archive.
+        mapping: {data set: {class: four digits}}.
+    """
+    hashes = {case: _hash(salt, patient) for case, patient in patients.items()}
+    numbers = {name: int(_hash("split 0", name), 16) / 2**64 for name in hashes.values()}
+    ordered = sorted(numbers, key=lambda name: numbers[name])
+    tests = [name for name in ordered if numbers[name] < 0.2] or ordered[:1]
+    tests = tests[:-1] if len(tests) == len(ordered) else tests
+    train, test = {}, {}
+    for image in sorted(pairs):
+        if hashes["--".join(image.split("--")[1:3])] in tests:
+            test |= dict.fromkeys(pairs[image], image)
+        else:
+            train[image] = pairs[image]
+    ordered_pairs = {image: pairs[image] for image in sorted(pairs)}
+    _write_lines(out / "SAMed2D_v1.json", ordered_pairs)
+    _write_lines(out / "image2label_train.json", train)
+    _write_lines(out / "label2image_test.json", test)
+    _write_json(out / "SAMed2D_v1_class_mapping_id.json", mapping)
+    _write_json(out / "patients.json", {case: hashes[case] for case in sorted(hashes)})
+    _write_json(out / "split.json", {"by": "patient", "share": 0.2, "seed": 0})
+
+
+def _hash(salt: str, text: str) -> str:
+    return hashlib.sha256(f"{salt}:{text}".encode()).hexdigest()[:16]
+
+
+def _write_lines(path: Path, content: Mapping[str, object]) -> None:
+    lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in content.items()]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _write_json(path: Path, content: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(content, indent=1))
 
 
 def _left_back_up(path: Path) -> np.ndarray:

@@ -25,7 +25,11 @@ from lib.imaging.label_grid import nearest_on_grid
 from lib.imaging.volume import read_volume
 
 OFTEN_BURNED_IN = ("US", "ES", "XC", "OT", "SC", "XA", "RF", "IVUS")
-"""Modalities whose images often show the name of the patient."""
+"""Modalities of DICOM whose images often show the name of the patient."""
+
+OFTEN_BURNED_IN_HERE = ("ultrasound_00", "endoscopy_00")
+"""The same in the words of SA-Med2D-20M, for files that have no header to ask."""
+LOOK = "images of this kind often have text burned in: look for names"
 _ENDINGS = (".nii", ".nii.gz", ".nrrd", ".png", ".jpg", ".jpeg")
 
 
@@ -71,6 +75,8 @@ def read_case(task: CaseTask) -> ReadCase:
         warnings += _burned_in(header)
         if task.source.patient == HEADER:
             patient = salted(_patient_id(header), task.salt)
+    else:
+        warnings += _burned_in_here(task)
     if task.source.kind == "picture":
         return _flat(volume, layers, patient, warnings)
     return _upright(task, volume, layers, patient, warnings)
@@ -99,7 +105,7 @@ def _read_npz(task: CaseTask) -> ReadCase:
     layers = []
     for mask, label in zip(case.masks, case.labels, strict=True):
         layers.append(Layer(mask.astype(np.uint8), _ids(task, mask, {1: label})))
-    return ReadCase(case.image, tuple(layers), True, task.patient, ())
+    return ReadCase(case.image, tuple(layers), True, task.patient, tuple(_burned_in_here(task)))
 
 
 Found = tuple[Labels, Mapping[int, str], tuple[str, ...]]
@@ -202,6 +208,8 @@ def _burned_in(header: Dataset) -> list[str]:
     modality = str(header.get("Modality") or "").strip().upper()
     if stated == "YES":
         return ["text is burned into the pixels, as the header says: look for names"]
-    if stated != "NO" and modality in OFTEN_BURNED_IN:
-        return ["images of this kind often have text burned in: look for names"]
-    return []
+    return [LOOK] if stated != "NO" and modality in OFTEN_BURNED_IN else []
+
+
+def _burned_in_here(task: CaseTask) -> list[str]:
+    return [LOOK] if task.source.modality in OFTEN_BURNED_IN_HERE else []

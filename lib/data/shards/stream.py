@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,11 +18,13 @@ from typing import Protocol
 
 import numpy as np
 
+from lib.data.build.outputs import PATIENTS
 from lib.data.pool import LabelledImage
 from lib.data.sa_med2d import class_of, masks_by_image, name_facts, read_image, read_mask
 from lib.data.shards.index import FILE, Index, Shard
 from lib.data.shards.places import read_whole
 from lib.data.shards.sample import load
+from lib.data.shards.sides import read_object
 from lib.errors import ImageError, Samed2dError
 
 TOGETHER = 4
@@ -195,6 +197,7 @@ class Shards:
 class _Files:
     image: Path
     masks: tuple[Path, ...]
+    patients: Mapping[str, str]
 
     def load(self) -> LabelledImage:
         pixels = read_image(self.image)
@@ -210,8 +213,8 @@ class _Files:
         if not masks:
             raise ImageError(f"{self.image.name} without a usable mask", "at least one")
         return LabelledImage(
-            *(self.image.stem, facts.patient, pixels, np.stack(masks), tuple(labels)),
-            facts.modality or None,
+            *(self.image.stem, self.patients.get(facts.patient, facts.patient)),
+            *(pixels, np.stack(masks), tuple(labels), facts.modality or None),
         )
 
 
@@ -227,8 +230,9 @@ class Pictures:
     """
 
     def __init__(self, folder: Path, images: frozenset[str] | None = None) -> None:
+        patients = read_object(folder / PATIENTS)
         self._files = [
-            _Files(image, masks)
+            _Files(image, masks, patients)
             for image, masks in masks_by_image(folder).items()
             if images is None or image.name in images
         ]

@@ -46,14 +46,19 @@ def test_a_slow_implementation_by_other_libraries_makes_the_same(
     slow = tmp_path / "slow"
     (slow / "images").mkdir(parents=True)
     (slow / "masks").mkdir()
-    pairs = {}
+    pairs: dict[str, list[str]] = {}
+    patients = {}
     for image in sorted((tmp_path / "in" / "volumes").glob("*_image.nii.gz")):
         labels = image.with_name(image.name.replace("_image", "_label"))
-        prefix = f"mr_t1--small--{image.name.removesuffix('_image.nii.gz')}"
+        case = image.name.removesuffix("_image.nii.gz")
+        prefix = f"mr_t1--small--{case}"
+        patients[f"small--{case}"] = f"small:{case.split('_')[0]}"
         pairs |= write_pictures(image, labels, slow, prefix, CLASSES, intensity == "slice")
-    write_lists(slow, pairs)
-    name = "SAMed2D_v1.json"
-    assert (slow / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
+    salt = description.with_name("archive.yaml.salt").read_text().strip()
+    write_lists(slow, pairs, patients, salt, {"small": {"liver": "0000", "spleen": "0001"}})
+    lists = {path.name: path.read_bytes() for path in slow.glob("*.json")}
+    assert lists == {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.json")}
+    assert len(lists) == 6
     assert len(pairs) > 100 and sum(map(len, pairs.values())) > len(pairs)
     for folder in ("images", "masks"):
         names = {path.name for path in (slow / folder).iterdir()}

@@ -88,6 +88,21 @@ def test_burned_in_text(tmp_path: Path, series: Path, tags: dict[str, str], expe
     assert any("burned in" in text and expected in text for text in warnings) is bool(expected)
 
 
+@pytest.mark.parametrize("modality", ["ultrasound_00", "ct_00"])
+def test_kinds_with_burned_in_text_are_known_without_a_header(
+    tmp_path: Path, modality: str
+) -> None:
+    image, labels = volume_files(tmp_path)
+    np.savez(tmp_path / "a.npz", image=np.eye(9), mask=np.eye(9)[None] > 0, labels=["1"])
+    source = replace(VOLUME, modality=modality)
+    for found in (
+        read_case(task(source, image, labels)),
+        read_case(task(replace(source, kind="npz"), tmp_path / "a.npz")),
+    ):
+        said = [text for text in found.warnings if "burned in" in text]
+        assert len(said) == (modality == "ultrasound_00")
+
+
 def test_a_series_without_a_patient(tmp_path: Path, series: Path) -> None:
     write_seg(tmp_path / "seg.dcm", series)
     change(series, PatientID="")

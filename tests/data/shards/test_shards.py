@@ -48,7 +48,7 @@ def epoch(source: Pictures | Shards, seed: int = 0, **more: int) -> list[Labelle
 
 def same(a: LabelledImage, b: LabelledImage) -> bool:
     return (
-        (a.name, a.labels, a.modality) == (b.name, b.labels, b.modality)
+        (a.name, a.patient, a.labels, a.modality) == (b.name, b.patient, b.labels, b.modality)
         and a.image.dtype == b.image.dtype
         and np.array_equal(a.image, b.image)
         and np.array_equal(a.masks, b.masks)
