@@ -78,10 +78,11 @@ def _build(task: CaseTask, folder: BuildFolder, digest: str) -> CaseRecord:
 
 def pictures_of(task: CaseTask, case: ReadCase, skips: Skips) -> Iterator[Picture]:
     """All pictures of a case that was read."""
+    by_slice = task.source.intensity == "slice"
     if case.flat:
-        return flat_picture(case.array, [(la.labels, la.ids) for la in case.layers], skips)
-    source = task.source
-    return slice_volume(case.array, case.layers, source.axes, source.intensity == "slice", skips)
+        layers = [(layer.labels, layer.ids) for layer in case.layers]
+        return flat_picture(case.array, layers, by_slice, skips)
+    return slice_volume(case.array, case.layers, task.source.axes, by_slice, skips)
 
 
 def _write(picture: Picture, name: str, part: Path) -> Iterator[str]:

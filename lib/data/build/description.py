@@ -52,7 +52,8 @@ class Source:
         patient: a regular expression whose first group, found in the case's name, is the patient;
             "header" takes PatientID (DICOM). Empty: each case is a patient.
         intensity: stretch grey values by "volume", as the paper says, or by "slice", as the
-            published demo images look.
+            published demo images look. 2D images are stretched by "slice" only; else they must be
+            8 bit and stay as they are.
         axes: along which slices are taken, of "xyz".
         orientation: "lps": x runs to the patient's left, y back, z up, whatever the file's order;
             "file": x, y, z are the axes of the file.

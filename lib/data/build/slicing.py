@@ -2,7 +2,7 @@
 
 Cheng et al. 2023 (arXiv:2308.16184), section 3.1: grey values of a volume to [0, 255]; slices along
 x, y and z; none whose shorter side is less than half the longer one; one mask for each connected
-component of each class, of at least 0.153 % of the slice; 2D images only if they are 8 bit.
+component of each class, of at least 0.153 % of the slice; of 2D images only the range is checked.
 
 The published demo images run from 0 to 254, which is what truncation after ``(x - min) /
 (max - min + eps) * 255`` gives; so it is done here. Components touch at edges or corners, and
@@ -198,36 +198,49 @@ def slice_volume(
 
 
 def flat_picture(
-    pixels: NDArray[np.generic], layers: Sequence[tuple[Labels, Mapping[int, str]]], skips: Skips
+    pixels: NDArray[np.generic],
+    layers: Sequence[tuple[Labels, Mapping[int, str]]],
+    stretched: bool,
+    skips: Skips,
 ) -> Iterator[Picture]:
-    """The picture of a 2D image, or nothing.
+    """The picture of a 2D image, or nothing. Its sides may be of any length.
 
     Args:
-        pixels: (H, W) or (H, W, 3), 0 to 255.
+        pixels: (H, W) or (H, W, 3).
         layers: label maps (H, W), and class ids of their values.
+        stretched: to 8 bit, as slices are; else pixels must be 8 bit and stay as they are.
         skips: counts what is left out.
 
     Raises:
-        ImageError: grey values beyond 8 bit, or another shape of a label map.
+        ImageError: pixels that are no numbers, not 8 bit though they must be, or another shape of
+            a label map.
     """
-    if pixels.dtype != np.uint8 and (pixels.min() < 0 or pixels.max() > 255):
-        raise ImageError(
-            got=f"a 2D image with values from {pixels.min()} to {pixels.max()}",
-            allowed="0 to 255",
-            todo="convert it to 8 bit in a way that suits it",
-        )
+    _refuse_other_than_8_bit(pixels, stretched)
     if any(labels.shape != pixels.shape[:2] for labels, _ in layers):
         raise ImageError(f"an image {pixels.shape} with labels of another shape", "one grid")
-    if 2 * min(pixels.shape[:2]) < max(pixels.shape[:2]):
-        skips.counts[TOO_LONG] += 1
-        return
     parts = tuple(find_parts(layers, skips))
     if not parts or pixels.min() == pixels.max():
         skips.counts[ONE_GREY if parts else NO_MASK] += 1
         return
-    grey = pixels.astype(np.uint8)
+    grey = Greys.of(pixels).of_slice(pixels) if stretched else pixels.astype(np.uint8)
     colour = grey if grey.ndim == 3 else np.repeat(grey[:, :, None], 3, axis=2)
     yield Picture(FLAT, colour, parts)
+
+
+def _refuse_other_than_8_bit(pixels: NDArray[np.generic], stretched: bool) -> None:
+    if pixels.dtype == np.uint8:
+        return
+    if not np.isfinite(pixels.astype(np.float64)).all():
+        raise ImageError("a 2D image with pixels that are no numbers", "numbers", "repair it")
+    if stretched:
+        return
+    whole = pixels.dtype.kind in "iu" or np.array_equal(pixels, np.rint(pixels.astype(np.float64)))
+    if not whole or pixels.min() < 0 or pixels.max() > 255:
+        raise ImageError(
+            got=f"a 2D image with values from {pixels.min()} to {pixels.max()}",
+            allowed="whole numbers from 0 to 255",
+            todo="convert it in a way that suits it, or stretch it with intensity: slice",
+        )
 
 
 def find_parts(layers: Sequence[tuple[Labels, Mapping[int, str]]], skips: Skips) -> Iterator[Part]:

@@ -136,15 +136,39 @@ def test_flat_images_must_be_8_bit(value: int) -> None:
     pixels = np.zeros((9, 9), np.int32)
     pixels[0, 0] = value
     with pytest.raises(ImageError, match="0 to 255"):
-        list(flat_picture(pixels, [(np.ones((9, 9), np.uint8), IDS)], Skips()))
+        list(flat_picture(pixels, [(np.ones((9, 9), np.uint8), IDS)], False, Skips()))
+
+
+def test_flat_images_of_fractions_are_not_cut_down_to_black() -> None:
+    pixels = np.linspace(0, 1, 81, dtype=np.float32).reshape(9, 9)
+    layers = [(np.ones((9, 9), np.uint8), IDS)]
+    with pytest.raises(ImageError, match="intensity: slice"):
+        list(flat_picture(pixels, layers, False, Skips()))
+    (picture,) = flat_picture(pixels, layers, True, Skips())
+    assert (picture.pixels.min(), picture.pixels.max()) == (0, 254)
+    (picture,) = flat_picture(np.rint(pixels * 200), layers, False, Skips())
+    assert (picture.pixels.min(), picture.pixels.max()) == (0, 200)
+
+
+@pytest.mark.parametrize("stretched", [False, True])
+def test_flat_images_with_holes_are_refused(stretched: bool) -> None:
+    pixels = np.full((9, 9), np.nan)
+    with pytest.raises(ImageError, match="no numbers"):
+        list(flat_picture(pixels, [(np.ones((9, 9), np.uint8), IDS)], stretched, Skips()))
+
+
+def test_flat_images_may_be_long() -> None:
+    pixels = np.arange(90, dtype=np.uint8).reshape(3, 30)
+    (picture,) = flat_picture(pixels, [(np.ones((3, 30), np.uint8), IDS)], False, Skips())
+    assert picture.pixels.shape == (3, 30, 3)
 
 
 def test_flat_images_keep_their_pixels() -> None:
     colour = np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype(np.uint8)
     labels = np.ones((9, 9), np.uint8)
-    (picture,) = flat_picture(colour, [(labels, IDS)], Skips())
+    (picture,) = flat_picture(colour, [(labels, IDS)], False, Skips())
     np.testing.assert_array_equal(picture.pixels, colour)
-    (picture,) = flat_picture(colour[..., 0].astype(np.uint16), [(labels, IDS)], Skips())
+    (picture,) = flat_picture(colour[..., 0].astype(np.uint16), [(labels, IDS)], False, Skips())
     np.testing.assert_array_equal(picture.pixels, np.repeat(colour[..., :1], 3, 2))
 
 
@@ -153,4 +177,4 @@ def test_another_grid_is_refused() -> None:
     with pytest.raises(ImageError, match="one grid"):
         list(slice_volume(np.zeros((8, 8, 8)), [layer], "xyz", True, Skips()))
     with pytest.raises(ImageError, match="one grid"):
-        list(flat_picture(np.zeros((8, 8)), [(np.ones((8, 9), np.uint8), IDS)], Skips()))
+        list(flat_picture(np.zeros((8, 8)), [(np.ones((8, 9), np.uint8), IDS)], False, Skips()))
