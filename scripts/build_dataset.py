@@ -34,12 +34,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from lib.data.build.build import Built, build, read_salt
-from lib.data.build.case_builder import Outcome
-from lib.data.build.case_task import CaseTask
-from lib.data.build.description import parse_description
-from lib.data.build.engine import run_local, run_ray
-from lib.data.build.outputs import SPLITS, SplitRule
+from lib.data.builder.build import Built, build, read_salt
+from lib.data.builder.case_builder import Outcome
+from lib.data.builder.case_task import CaseTask
+from lib.data.builder.description import parse_description
+from lib.data.builder.engine import run_local, run_ray
+from lib.data.builder.outputs import SPLITS, SplitRule
 from lib.errors import Samed2dError
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130

@@ -29,6 +29,7 @@ mpl.use("Agg")
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from tqdm import tqdm
 
 from lib.data.body_regions import body_region
@@ -57,8 +58,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def bars(axes: Axes, counts: Mapping[str, int], title: str) -> None:
     names = list(counts)[:MOST_CLASSES][::-1]
     axes.barh(names, [counts[name] for name in names], log=True, color="#4477aa")
-    axes.set_title(title)
+    axes.set_title(title, fontsize=11)
     axes.tick_params(labelsize=7)
+    # From below 1, so that lengths can be compared; names at powers of ten alone have room.
+    axes.set_xlim(left=0.5)
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def draw(found: Statistics) -> bytes:
@@ -76,11 +80,11 @@ def draw(found: Statistics) -> bytes:
         bars(axes, dict(counted.most_common()), title)
     numbers = sorted(found.masks_of_image)
     places[6].bar(numbers, [found.masks_of_image[n] for n in numbers], color="#4477aa")
-    places[6].set_title("images by number of masks")
+    places[6].set_title("images by number of masks", fontsize=11)
     shares = np.maximum(found.shares, 1e-6)
     places[7].hist(shares, bins=np.geomspace(1e-3, 1, 40).tolist(), color="#4477aa")
     places[7].set_xscale("log")
-    places[7].set_title("share of the image that a mask covers")
+    places[7].set_title("share of the image that a mask covers", fontsize=11)
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110)
     return data.getvalue()

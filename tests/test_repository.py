@@ -117,6 +117,14 @@ def test_ray_is_for_those_who_want_it() -> None:
 # --- Project
 
 
+def test_no_folder_has_a_name_that_tools_pass_over() -> None:
+    # pytest never looks into a folder named "build", nor does ruff.
+    passed_over = {"build", "dist", "venv", "_build", "node_modules", "site-packages", "CVS"}
+    folders = [p for name in ("lib", "tests", "scripts") for p in (ROOT / name).rglob("*.py")]
+    found = {part for path in folders for part in path.relative_to(ROOT).parts[:-1]}
+    assert "builder" in found and not found & passed_over
+
+
 def test_python_version() -> None:
     assert PROJECT["project"]["requires-python"] == "==3.11.*"
     assert sys.version_info[:2] == (3, 11)

@@ -7,7 +7,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from lib.data.build.description import Source
+from lib.data.builder.description import Source
 from scripts._benchmark.study import Shape
 
 CLASSES = {str(value): f"ball {value}" for value in range(1, 10)}

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 import yaml
 
-from lib.data.build.build import build
-from lib.data.build.engine import run_local
-from lib.data.build.outputs import SplitRule, Totals
+from lib.data.builder.build import build
+from lib.data.builder.engine import run_local
+from lib.data.builder.outputs import SplitRule, Totals
 from lib.data.shards.pack import pack
 from lib.data.shards.stream import Pictures, Shards, Source, stream
 from lib.data.stream import Mixture, Sample, sample_stream

@@ -11,7 +11,7 @@ from pydicom.uid import generate_uid
 
 from lib.imaging.volume import read_volume
 from scripts.build_dataset import main
-from tests.data.build.test_rtstruct import write as write_contours
+from tests.data.builder.test_rtstruct import write as write_contours
 from tests.support.archives import tree
 from tests.support.dicom_files import mr_array, write_mr_series, write_seg
 from tests.support.orthanc import start_orthanc

@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from lib.data.build.outputs import PATIENTS, TRAIN
+from lib.data.builder.outputs import PATIENTS, TRAIN
 from lib.data.check.findings import NOTES, Finding
 from lib.data.check.look_alikes import look_alikes
 from lib.data.check.pair_check import Checked, Classes, check_pair

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lib.data.build.naming import MODALITIES, is_word
-from lib.data.build.outputs import CLASSES
+from lib.data.builder.naming import MODALITIES, is_word
+from lib.data.builder.outputs import CLASSES
 from lib.data.check.findings import Finding
 from lib.data.check.look_alikes import perceptual_hash
 from lib.data.pool import MIN_AREA_SHARE

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.data.build.folder import write_whole
-from lib.data.build.outputs import PATIENTS
+from lib.data.builder.folder import write_whole
+from lib.data.builder.outputs import PATIENTS
 from lib.data.sa_med2d import masks_by_image, name_facts
 from lib.data.shards.index import FILE, Index, Shard
 from lib.data.shards.sample import Stored, store

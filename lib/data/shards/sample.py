@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lib.data.build.png import encode_bits
+from lib.data.builder.png import encode_bits
 from lib.data.pool import LabelledImage
 from lib.data.sa_med2d import class_of, name_facts, read_mask
 from lib.errors import ImageError, Samed2dError

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lib.data.build.outputs import TRAIN
+from lib.data.builder.outputs import TRAIN
 from lib.data.sa_med2d import BY_MASK
 from lib.errors import ImageError
 

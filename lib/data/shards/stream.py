@@ -18,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lib.data.build.outputs import PATIENTS
+from lib.data.builder.outputs import PATIENTS
 from lib.data.pool import LabelledImage
 from lib.data.sa_med2d import class_of, masks_by_image, name_facts, read_image, read_mask
 from lib.data.shards.index import FILE, Index, Shard

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.data.build.slicing import (
+from lib.data.builder.slicing import (
     NO_MASK,
     ONE_GREY,
     TOO_LONG,

@@ -20,8 +20,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from lib.data.build.case_builder import Outcome, build_case
-from lib.data.build.case_task import CaseTask
+from lib.data.builder.case_builder import Outcome, build_case
+from lib.data.builder.case_task import CaseTask
 from lib.errors import UnavailableError
 
 AHEAD = 2

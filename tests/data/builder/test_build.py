@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data.build.build import Built, build, read_salt
-from lib.data.build.case_builder import Outcome
-from lib.data.build.case_task import CaseTask
-from lib.data.build.description import parse_description
-from lib.data.build.engine import run_local
-from lib.data.build.folder import BuildFolder
-from lib.data.build.outputs import SplitRule
+from lib.data.builder.build import Built, build, read_salt
+from lib.data.builder.case_builder import Outcome
+from lib.data.builder.case_task import CaseTask
+from lib.data.builder.description import parse_description
+from lib.data.builder.engine import run_local
+from lib.data.builder.folder import BuildFolder
+from lib.data.builder.outputs import SplitRule
 from lib.data.sa_med2d import masks_by_image
 from lib.errors import OptionError, UnavailableError
 from tests.support.archives import tree, write_archive

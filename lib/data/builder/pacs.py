@@ -22,9 +22,9 @@ from dicomweb_client import DICOMwebClient
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
-from lib.data.build.case_task import FORMAT, CaseTask, word_of
-from lib.data.build.description import Source
-from lib.data.build.naming import salted
+from lib.data.builder.case_task import FORMAT, CaseTask, word_of
+from lib.data.builder.description import Source
+from lib.data.builder.naming import salted
 from lib.errors import UnavailableError
 from lib.imaging.dicomweb import AS_STORED, ask, limit_patience
 from lib.imaging.seg_facts import MANUFACTURER, is_uid

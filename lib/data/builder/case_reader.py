@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
-from lib.data.build.case_task import CaseTask
-from lib.data.build.description import HEADER, WITH_HEADER
-from lib.data.build.naming import salted
-from lib.data.build.rtstruct import read_rtstruct
-from lib.data.build.slicing import Labels, Layer, to_lps
+from lib.data.builder.case_task import CaseTask
+from lib.data.builder.description import HEADER, WITH_HEADER
+from lib.data.builder.naming import salted
+from lib.data.builder.rtstruct import read_rtstruct
+from lib.data.builder.slicing import Labels, Layer, to_lps
 from lib.data.pool import read_npz
 from lib.errors import ImageError, NotFoundError
 from lib.imaging.dicom_seg import read_seg

@@ -10,7 +10,7 @@ from matplotlib.path import Path as Outline
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage, generate_uid
 
-from lib.data.build.rtstruct import inside_polygon, read_rtstruct
+from lib.data.builder.rtstruct import inside_polygon, read_rtstruct
 from lib.errors import ImageError
 from lib.imaging.affine import LPS_TO_RAS, voxel_to_world
 from tests.support.dicom_series import axial, oblique

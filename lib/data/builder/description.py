@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 import yaml
 from pydicom.datadict import tag_for_keyword
 
-from lib.data.build.naming import MODALITIES, is_word
+from lib.data.builder.naming import MODALITIES, is_word
 from lib.errors import OptionError
 
 PACS = "dicomweb"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.data.build.description import class_ids, parse_description
+from lib.data.builder.description import class_ids, parse_description
 from lib.errors import OptionError
 from tests.support.archives import DESCRIPTION
 

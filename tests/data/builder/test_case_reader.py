@@ -11,13 +11,13 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from lib.data.build.case_reader import read_case
-from lib.data.build.case_task import CaseTask
-from lib.data.build.description import Source
-from lib.data.build.naming import salted
+from lib.data.builder.case_reader import read_case
+from lib.data.builder.case_task import CaseTask
+from lib.data.builder.description import Source
+from lib.data.builder.naming import salted
 from lib.errors import ImageError, NotFoundError
 from lib.imaging.volume import read_volume
-from tests.data.build.test_rtstruct import write as write_contours
+from tests.data.builder.test_rtstruct import write as write_contours
 from tests.support.archives import AFFINE, labelled_volume
 from tests.support.dicom_files import mr_array, write_mr_series, write_seg
 

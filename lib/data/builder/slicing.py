@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from lib.data.build.naming import FLAT, place_of
+from lib.data.builder.naming import FLAT, place_of
 from lib.data.pool import MIN_AREA_SHARE
 from lib.errors import ImageError
 from lib.imaging.affine import LPS_TO_RAS, Affine

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lib.data.build.case_builder import Outcome
-from lib.data.build.case_list import find_cases
-from lib.data.build.case_task import CaseTask
-from lib.data.build.description import Source, class_ids
-from lib.data.build.folder import BuildFolder, read_text, write_whole
-from lib.data.build.outputs import SplitRule, Totals, write_lists
+from lib.data.builder.case_builder import Outcome
+from lib.data.builder.case_list import find_cases
+from lib.data.builder.case_task import CaseTask
+from lib.data.builder.description import Source, class_ids
+from lib.data.builder.folder import BuildFolder, read_text, write_whole
+from lib.data.builder.outputs import SplitRule, Totals, write_lists
 from lib.errors import OptionError
 
 REPORT = "report.json"

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.data.build.case_reader import ReadCase, read_case
-from lib.data.build.case_task import CaseTask
-from lib.data.build.folder import BuildFolder, CaseRecord
-from lib.data.build.naming import image_name, mask_name
-from lib.data.build.png import encode_png
-from lib.data.build.slicing import Picture, Skips, flat_picture, slice_volume
+from lib.data.builder.case_reader import ReadCase, read_case
+from lib.data.builder.case_task import CaseTask
+from lib.data.builder.folder import BuildFolder, CaseRecord
+from lib.data.builder.naming import image_name, mask_name
+from lib.data.builder.png import encode_png
+from lib.data.builder.slicing import Picture, Skips, flat_picture, slice_volume
 from lib.data.sa_med2d import IMAGES, MASKS
 from lib.errors import Samed2dError
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from lib.data.build.case_builder import Outcome
-from lib.data.build.case_task import CaseTask
-from lib.data.build.description import Source
-from lib.data.build.engine import AHEAD, DIED, _run_remote, run_local, run_ray
+from lib.data.builder.case_builder import Outcome
+from lib.data.builder.case_task import CaseTask
+from lib.data.builder.description import Source
+from lib.data.builder.engine import AHEAD, DIED, _run_remote, run_local, run_ray
 from lib.errors import UnavailableError
 from tests.support.server import free_port
 

@@ -11,9 +11,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from lib.data.build import pacs
-from lib.data.build.description import Source
-from lib.data.build.pacs import OLDER, PacsTask, pacs_cases
+from lib.data.builder import pacs
+from lib.data.builder.description import Source
+from lib.data.builder.pacs import OLDER, PacsTask, pacs_cases
 from lib.errors import UnavailableError
 from tests.support.dicom_files import MR_SHAPE, mr_array, write_mr_series, write_seg
 from tests.support.memory_pacs import MemoryPacs

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from lib.data.build.case_task import CaseTask, word_of
-from lib.data.build.description import CASE, LABEL, PACS, Source
-from lib.data.build.pacs import pacs_cases
+from lib.data.builder.case_task import CaseTask, word_of
+from lib.data.builder.description import CASE, LABEL, PACS, Source
+from lib.data.builder.pacs import pacs_cases
 from lib.errors import OptionError
 
 

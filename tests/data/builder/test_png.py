@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lib.data.build.png import encode_bits, encode_png
+from lib.data.builder.png import encode_bits, encode_png
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 9), st.booleans())

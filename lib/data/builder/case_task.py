@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.data.build.description import HEADER, Source
-from lib.data.build.naming import as_word, salted
+from lib.data.builder.description import HEADER, Source
+from lib.data.builder.naming import as_word, salted
 from lib.errors import ImageError
 
 FORMAT = 1

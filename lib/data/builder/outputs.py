@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from lib.data.build.folder import BuildFolder, CaseRecord, write_whole
-from lib.data.build.naming import salted
+from lib.data.builder.folder import BuildFolder, CaseRecord, write_whole
+from lib.data.builder.naming import salted
 from lib.data.sa_med2d import BY_IMAGE, BY_MASK, IMAGES, MASKS
 
 CLASSES = "SAMed2D_v1_class_mapping_id.json"
