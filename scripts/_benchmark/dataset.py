@@ -25,6 +25,8 @@ import yaml
 from lib.data.builder.build import build
 from lib.data.builder.engine import run_local
 from lib.data.builder.outputs import SplitRule, Totals
+from lib.data.check.check import check_folder
+from lib.data.sa_med2d import IMAGES
 from lib.data.shards.pack import pack
 from lib.data.shards.stream import Pictures, Shards, Source, stream
 from lib.data.stream import Mixture, Sample, sample_stream
@@ -101,10 +103,12 @@ class DatasetReport:
         shape: of each.
         built: this project's builder.
         plain: the plain loop over the first case.
+        checked: check_dataset.py over images of shape I x J.
+        packed: pack_dataset.py over the same.
         engines: ways to build the whole archive.
         largest: shape of the volume below.
         memory: of a process that builds it.
-        pictures: reading PNG folders of shape I x J.
+        pictures: reading PNG folders of the same.
         shards: reading the same from shards.
         prepared: the same from shards, as training sees it: another view in other tones.
         appetite: images a second that a training step of one core takes.
@@ -115,6 +119,8 @@ class DatasetReport:
     shape: Shape
     built: Rates
     plain: Rates
+    checked: Rates
+    packed: Rates
     engines: tuple[EngineTimes, ...]
     largest: Shape
     memory: MemoryUse | None
@@ -133,27 +139,29 @@ def run(plan: DatasetPlan, folder: Path, say: Say) -> DatasetReport:
     say("the plain loop over the first")
     plain = _plain(archive, folder / "plain")
     say("building here")
-    started = time.process_time()
-    built = _build(archive, folder / "set", "xyz")
-    passed = time.process_time() - started
+    built = _rated(partial(_built, archive, folder / "set"))
+    images = len(list((folder / "set" / IMAGES).iterdir()))
     engines = []
     for name, options in _engines(plan.ray):
         say(f"building with {name}")
-        engines.append(_timed(name, options, archive, folder / "out", built.images))
-    say("building along one axis, packing, reading")
+        engines.append(_timed(name, options, archive, folder / "out", images))
+    say("building along one axis, checking, packing, reading")
     flat = folder / "flat"
     _build(archive, flat, "z")
-    pack(flat, folder / "shards", 100)
+    checked = _rated(partial(_checked, flat))
+    packed = _rated(partial(_packed, flat, folder / "shards"))
     pictures, shards = Pictures(flat), Shards(folder / "shards")
-    read = [_read(source) for source in (pictures, shards)]
+    read = [_rated(partial(_read, source)) for source in (pictures, shards)]
     say(f"training steps of {plan.architecture}")
     prepared, appetite = _training(shards, plan, folder)
     say(f"memory of a volume of {plan.largest}")
     return DatasetReport(
         cases=plan.cases,
         shape=plan.shape,
-        built=Rates(built.images / passed, built.masks / passed),
+        built=built,
         plain=plain,
+        checked=checked,
+        packed=packed,
         engines=tuple(engines),
         largest=plan.largest,
         memory=_memory(plan, folder / "large"),
@@ -172,15 +180,35 @@ def _engines(ray: bool) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "ray, 2 workers", ("--workers", "2", "--engine", "ray")
 
 
+def _rated(work: Callable[[], tuple[int, int]]) -> Rates:
+    """Rates of something that tells how many images and masks it has done."""
+    started = time.process_time()
+    images, masks = work()
+    passed = time.process_time() - started
+    return Rates(images / passed, masks / passed)
+
+
 def _plain(archive: Path, out: Path) -> Rates:
     out.mkdir()
-    started = time.process_time()
-    images, masks = plain_loop(
-        archive / "c0_image.nii", archive / "c0_label.nii", out, len(CLASSES)
-    )
-    passed = time.process_time() - started
+    pair = archive / "c0_image.nii", archive / "c0_label.nii"
+    rates = _rated(partial(plain_loop, *pair, out, len(CLASSES)))
     shutil.rmtree(out)
-    return Rates(images / passed, masks / passed)
+    return rates
+
+
+def _built(archive: Path, out: Path) -> tuple[int, int]:
+    totals = _build(archive, out, "xyz")
+    return totals.images, totals.masks
+
+
+def _checked(folder: Path) -> tuple[int, int]:
+    report = check_folder(folder, 1, lambda done, total: None)
+    return report.images, report.masks
+
+
+def _packed(folder: Path, out: Path) -> tuple[int, int]:
+    index = pack(folder, out, 100)
+    return index.samples, sum(shard.masks for shard in index.shards)
 
 
 def _build(archive: Path, out: Path, axes: str) -> Totals:
@@ -215,13 +243,9 @@ def _run(command: list[str]) -> tuple[float, float]:
     return seconds, used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
 
 
-def _read(source: Source) -> Rates:
-    images = masks = 0
-    started = time.process_time()
-    for sample, _ in islice(stream(source, 0), source.total()):
-        images, masks = images + 1, masks + len(sample.masks)
-    passed = time.process_time() - started
-    return Rates(images / passed, masks / passed)
+def _read(source: Source) -> tuple[int, int]:
+    masks = sum(len(s.masks) for s, _ in islice(stream(source, 0), source.total()))
+    return source.total(), masks
 
 
 def _training(source: Source, plan: DatasetPlan, folder: Path) -> tuple[float, float]:

@@ -148,6 +148,8 @@ def dataset_lines(report: DatasetReport) -> list[str]:
     for name, rates in (
         ("build", report.built),
         ("plain loop with nibabel, scikit-image, Pillow", report.plain),
+        ("check", report.checked),
+        ("pack", report.packed),
         ("read PNG folders", report.pictures),
         ("read shards", report.shards),
     ):

@@ -621,7 +621,8 @@ def test_a_small_data_set_is_built_and_read(main, scratch, tmp_path, capsys):
     assert main([*run, "--json", str(file)]) == script.DONE
     report = json.loads(file.read_text())
     assert [engine["name"] for engine in report["engines"]] == ["one process", "2 processes"]
-    for rates in (report[part] for part in ("built", "plain", "pictures", "shards")):
+    for part in ("built", "plain", "checked", "packed", "pictures", "shards"):
+        rates = report[part]
         # Every slice is one through several balls.
         assert rates["masks"] > 4 * rates["images"] > 0
     assert report["prepared"] > 0 and report["appetite"] > 0

@@ -212,9 +212,10 @@ class _Files:
             labels.append(class_of(path.stem, self.image.stem))
         if not masks:
             raise ImageError(f"{self.image.name} without a usable mask", "at least one")
+        patient = self.patients.get(facts.patient, facts.patient)
         return LabelledImage(
-            *(self.image.stem, self.patients.get(facts.patient, facts.patient)),
-            *(pixels, np.stack(masks), tuple(labels), facts.modality or None),
+            *(self.image.stem, patient, pixels, np.stack(masks), tuple(labels)),
+            facts.modality or None,
         )
 
 
