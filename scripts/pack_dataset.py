@@ -9,7 +9,7 @@ Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
 
 Examples:
   pack_dataset.py --in dataset --out shards/train --side train
-  pack_dataset.py --in SAMed2Dv1 --out shards --per-shard 2000
+  pack_dataset.py --in SAMed2Dv1 --out shards --per-shard 2000 --workers 16
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--per-shard", type=positive, default=1000, metavar="N", help="samples; default: 1000")
     add("--side", choices=SIDES, default="all", help="of the split; default: %(default)s")
     add("--seed", type=int, default=0, metavar="N", help="of the order; default: %(default)s")
+    add("--workers", type=positive, default=1, metavar="N", help="processes; default: 1")
     add("--quiet", action="store_true", help="no progress bar")
     return parser.parse_args(arguments)
 
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> Index:
             bar.update(done - bar.n)
 
         args = (options.folder, options.out, options.per_shard, options.side, options.seed)
-        return pack(*args, progress)
+        return pack(*args, progress, options.workers)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-import multiprocessing
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +20,7 @@ from typing import Any
 
 from lib.data.builder.case_builder import Outcome, build_case
 from lib.data.builder.case_task import CaseTask
+from lib.data.workers import start_pool
 from lib.errors import UnavailableError
 
 AHEAD = 2
@@ -69,29 +68,10 @@ def run_local(
             yield from _run_alone(task, out, build)
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # spawn: a fork of a process with threads may hang.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
-
-
-def _end_with_parent() -> None:
-    """End this worker when the process that started it is gone, also after a kill."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _run_pool(waiting: Iterator[CaseTask], out: Path, workers: int, build: Build) -> Any:
     """Yield outcomes until all is done or a worker died; returns the cases it may have had."""
     under_way: dict[Future[Outcome], CaseTask] = {}
-    with _pool(workers) as pool:
+    with start_pool(workers) as pool:
         while True:
             try:
                 for task in islice(waiting, AHEAD * workers - len(under_way)):
@@ -115,7 +95,7 @@ def _submit(pool: ProcessPoolExecutor, build: Build, task: CaseTask, out: Path) 
 
 
 def _run_alone(task: CaseTask, out: Path, build: Build) -> Iterator[Outcome]:
-    with _pool(1) as pool:
+    with start_pool(1) as pool:
         try:
             yield pool.submit(build, task, out).result()
         except BrokenProcessPool:

@@ -8,10 +8,8 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from lib.data.sa_med2d import (
     masks_by_image,
     name_facts,
 )
+from lib.data.workers import in_rounds
 from lib.errors import ImageError, NotFoundError
 
 CHUNK = 64
@@ -109,16 +108,8 @@ def _run(
     folder: Path, pairs: Mapping[str, tuple[str, ...]], classes: Classes, workers: int
 ) -> Iterator[Checked]:
     work = partial(_check_chunk, folder, classes)
-    chunks = _chunks(list(pairs.items()))
-    if workers <= 1:
-        for chunk in chunks:
-            yield from work(chunk)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-        # By the round, so that results do not pile up before they are taken.
-        for start in range(0, len(chunks), 4 * workers):
-            for results in pool.map(work, chunks[start : start + 4 * workers]):
-                yield from results
+    for results in in_rounds(work, _chunks(list(pairs.items())), workers):
+        yield from results
 
 
 Pair = tuple[str, tuple[str, ...]]

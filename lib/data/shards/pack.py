@@ -13,6 +13,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from lib.data.sa_med2d import masks_by_image, name_facts
 from lib.data.shards.index import FILE, Index, Shard
 from lib.data.shards.sample import Stored, store
 from lib.data.shards.sides import images_of_side, read_object
+from lib.data.workers import in_rounds
 from lib.errors import ImageError, Samed2dError
 
 _NOTES = ".pack"
@@ -37,6 +39,7 @@ def pack(
     side: str = "all",
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 1,
 ) -> Index:
     """Write shards and their index.
 
@@ -47,6 +50,7 @@ def pack(
         side: of the split: "train", "test" or "all".
         seed: of the order.
         progress: told how many samples are done, and how many there are.
+        workers: processes; 1 works in this one.
 
     Raises:
         ImageError: nothing to pack, or a list of files that cannot be read.
@@ -56,12 +60,15 @@ def pack(
     out.mkdir(parents=True, exist_ok=True)
     (out / FILE).unlink(missing_ok=True)
     shards, left_out = [], []
-    for number, start in enumerate(range(0, len(pairs), per_shard)):
-        chosen = pairs[start : start + per_shard]
-        shard, reasons = _shard(out, number, start, chosen, patients)
+    jobs = [
+        _Job(out, number, start, chosen, _patients_of(chosen, patients))
+        for number, start in enumerate(range(0, len(pairs), per_shard))
+        for chosen in [pairs[start : start + per_shard]]
+    ]
+    for job, (shard, reasons) in zip(jobs, in_rounds(_shard, jobs, workers), strict=True):
         shards += [shard] if shard.samples else []
         left_out += reasons
-        progress(start + len(chosen), len(pairs))
+        progress(job.first + len(job.pairs), len(pairs))
     if not shards:
         raise ImageError(f"nothing to pack in {folder}", f"images of side {side} with masks")
     index = Index(tuple(shards), tuple(left_out))
@@ -78,11 +85,26 @@ def _pairs(folder: Path, side: str, seed: int) -> list[Pair]:
     return [found[place] for place in order]
 
 
-def _shard(
-    out: Path, number: int, first: int, pairs: Sequence[Pair], patients: Mapping[str, str]
-) -> tuple[Shard, list[str]]:
+@dataclass(frozen=True)
+class _Job:
+    """One shard to write: where, its number, that of its first sample, and what goes into it."""
+
+    out: Path
+    number: int
+    first: int
+    pairs: Sequence[Pair]
+    patients: Mapping[str, str]
+
+
+def _patients_of(pairs: Sequence[Pair], patients: Mapping[str, str]) -> dict[str, str]:
+    cases = {name_facts(image.stem).patient for image, _ in pairs}
+    return {case: patients[case] for case in sorted(cases & patients.keys())}
+
+
+def _shard(job: _Job) -> tuple[Shard, list[str]]:
     """Write a shard, or find it written from the same files."""
-    name = f"shard-{number:06d}.tar"
+    out, first, pairs, patients = job.out, job.first, job.pairs, job.patients
+    name = f"shard-{job.number:06d}.tar"
     note = out / f"{_NOTES}-{name}.json"
     digest = _digest(pairs, patients)
     known = read_object(note) if (out / name).is_file() else {}

@@ -216,5 +216,8 @@ def test_the_command(
     arguments = ["--in", str(dataset), "--out", str(out), "--per-shard", "20", "--quiet"]
     assert main(arguments) == 0
     assert tree(out) == tree(shards)
+    shutil.rmtree(out)
+    assert main([*arguments, "--workers", "2"]) == 0
+    assert tree(out) == tree(shards)
     assert "shards, " in capsys.readouterr().out
     assert main(["--in", str(tmp_path), "--out", str(out), "--quiet"]) == 1
