@@ -12,7 +12,7 @@ from lib.data.pool import LabelledImage
 from lib.networks.backends import TorchEncoder
 from lib.networks.sam import AdapterSam
 from lib.networks.training_encoder import TrainingEncoder
-from lib.training.examples import EncodedExamples, ExampleSource, FreshExamples
+from lib.training.examples import EncodedExamples, ExampleSource, FreshExamples, learnable
 from lib.training.feed import Feed
 from lib.training.handlers import using
 from lib.training.learner import Learner
@@ -128,6 +128,7 @@ def try_recipe(
 def _source(
     model: AdapterSam, images: Sequence[LabelledImage], recipe: Recipe, part: Part
 ) -> ExampleSource:
+    images = learnable(images, model, recipe)
     if part == "adapters":
         return FreshExamples(images, model, recipe)
     count = variants_of(model, len(images))

@@ -176,6 +176,15 @@ def by_patient(images: Sequence[LabelledImage]) -> list[list[LabelledImage]]:
     return [[image for image in images if image.patient == name] for name in patients]
 
 
+def learnable(
+    images: Sequence[LabelledImage], model: AdapterSam, recipe: Recipe
+) -> tuple[LabelledImage, ...]:
+    """Images that keep a usable object at the network's resolution; of others `variant` fails."""
+    size = model.config.image_size
+    framed = _padded_masks if recipe.published_framing else network_masks
+    return tuple(image for image in images if len(usable_masks(framed(image.masks, size))))
+
+
 def variant(
     image: LabelledImage,
     model: AdapterSam,
@@ -274,5 +283,11 @@ def _published(image: LabelledImage, model: AdapterSam) -> tuple[Tensor, NDArray
     height, width = image.image.shape[:2]
     frame = PadFrame(height, width, config.image_size)
     framed = np.asarray(frame.fit(normalised), dtype=np.float32).transpose(2, 0, 1)
-    masks = [np.asarray(frame.fit(mask.astype(np.uint8))) > 0 for mask in image.masks]
-    return torch.from_numpy(np.ascontiguousarray(framed)), np.stack(masks)
+    masks = _padded_masks(image.masks, config.image_size)
+    return torch.from_numpy(np.ascontiguousarray(framed)), masks
+
+
+def _padded_masks(masks: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """Masks (N, H, W) as `_published` shows them."""
+    frame = PadFrame(*masks.shape[1:], size)
+    return np.stack([np.asarray(frame.fit(mask.astype(np.uint8))) > 0 for mask in masks])

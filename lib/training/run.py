@@ -35,7 +35,7 @@ from lib.networks.weights import build_model
 from lib.training.anchors import anchor_images
 from lib.training.code_version import code_version
 from lib.training.engine import Clock, Handler, go_on_from, make_engine, tracking_handlers
-from lib.training.examples import EncodedExamples, ExampleSource, FreshExamples
+from lib.training.examples import EncodedExamples, ExampleSource, FreshExamples, learnable
 from lib.training.feed import Feed
 from lib.training.foreign import LabelFit, label_fit
 from lib.training.gate import GateRule, Verdict, compare, decide
@@ -330,8 +330,12 @@ class _Run:
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     def _source(self) -> ExampleSource:
+        images = learnable(self.split.training, self.model, self.recipe)
+        if self.rank == 0 and len(images) < len(self.split.training):
+            lost = len(self.split.training) - len(images)
+            self.observer.say(f"{lost} slices whose objects vanish at the network's resolution")
         if self.plan.part == "adapters":
-            return FreshExamples(self.split.training, self.model, self.recipe)
+            return FreshExamples(images, self.model, self.recipe)
         encoder = TorchEncoder(self.model)
         version = self.registry.base_version
         if self.serving is not None:
@@ -340,7 +344,7 @@ class _Run:
         if self.job.cache is not None:
             encode = RememberedEncoder(encode, version, self.job.cache)
         return EncodedExamples(
-            self.split.training,
+            images,
             self.model,
             self.recipe,
             encode,

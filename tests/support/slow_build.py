@@ -117,11 +117,13 @@ def _write(
     height, width = grey.shape
     if min(height, width) < max(height, width) / 2:
         return []
-    found = []
+    found: list[str] = []
     for value, class_id in sorted(classes.items()):
         parts = components_of(mark == value, connectivity=2)
         kept = [n for n in range(1, parts.max() + 1) if (parts == n).mean() >= 0.00153]
-        for instance, number in enumerate(kept):
+        for number in kept:
+            # Two values of one class stay apart, and count on.
+            instance = sum(f"--{class_id}_" in earlier for earlier in found)
             file = f"masks/{name}--{class_id}_{instance:03d}.png"
             Image.fromarray(np.where(parts == number, 255, 0).astype(np.uint8)).save(out / file)
             found.append(file)

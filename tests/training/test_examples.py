@@ -16,11 +16,12 @@ from lib.training.examples import (
     EncodedExamples,
     FreshExamples,
     by_patient,
+    learnable,
     network_masks,
     phantom_example,
     variant,
 )
-from lib.training.recipe import DEFAULT, PAPER
+from lib.training.recipe import DEFAULT, PAPER, Recipe
 from tests.support.small_sam import disc, disc_cases, disc_image, small_sam
 
 NO_REHEARSAL = replace(DEFAULT, rehearsal=0.0)
@@ -59,6 +60,18 @@ def test_an_image_without_an_object_at_this_resolution_is_refused() -> None:
     image = replace(disc_image("a", "a", 1), masks=np.ones((1, 96, 96), dtype=bool))
     with pytest.raises(ImageError, match="too large"):
         variant(image, small_sam(), DEFAULT, rng(), changed=True)
+
+
+@pytest.mark.parametrize("recipe", [DEFAULT, PAPER], ids=["default", "paper"])
+def test_images_whose_objects_vanish_at_this_resolution_are_no_examples(recipe: Recipe) -> None:
+    good = disc_image("a", "a", 1)
+    lines = np.zeros((1, 512, 512), dtype=bool)
+    lines[:, 1::2] = True  # every second row of a large image is not looked at
+    fine = replace(good, image=np.zeros((512, 512), np.uint8), masks=lines)
+    model = small_sam()
+    assert learnable([fine, good, fine], model, recipe) == (good,)
+    with pytest.raises(ImageError):
+        variant(fine, model, recipe, rng(), changed=False)
 
 
 def test_the_published_framing_pads_small_images_and_swaps_colours() -> None:
