@@ -94,9 +94,10 @@ def _sides(records: Iterable[CaseRecord], rule: SplitRule) -> Callable[[str, str
         return lambda image, patient: rule.draws(image) < rule.share
     drawn = sorted((rule.draws(patient), patient) for patient in {r.patient for r in records})
     tests = {patient for number, patient in drawn if number < rule.share}
-    if len(drawn) > 1 and rule.share > 0:
-        # Where patients are few neither side stays empty.
-        tests = (tests or {drawn[0][1]}) - ({drawn[-1][1]} if len(tests) == len(drawn) else set())
+    if drawn and rule.share > 0:
+        # Where patients are few neither side stays empty; one alone is to learn from.
+        tests = tests or {drawn[0][1]}
+        tests -= {drawn[-1][1]} if len(tests) == len(drawn) else set()
     return lambda image, patient: patient in tests
 
 

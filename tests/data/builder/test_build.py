@@ -168,6 +168,14 @@ def test_split_by_patient_keeps_patients_together(tmp_path: Path) -> None:
         assert not sides[0] & sides[1]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_one_patient_alone_is_to_learn_from(tmp_path: Path, seed: int) -> None:
+    description = write_archive(tmp_path / "in", cases=2)
+    description.write_text(description.read_text().split("  - dataset: flat")[0])
+    totals = built(description, tmp_path / "out", SplitRule(share=0.9, seed=seed)).totals
+    assert totals.train_images == totals.images > 0
+
+
 def test_split_by_image(tmp_path: Path) -> None:
     description = write_archive(tmp_path / "in")
     totals = built(description, tmp_path / "out", SplitRule("image", 0.3)).totals
