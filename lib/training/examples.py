@@ -289,5 +289,6 @@ def _published(image: LabelledImage, model: AdapterSam) -> tuple[Tensor, NDArray
 
 def _padded_masks(masks: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
     """Masks (N, H, W) as `_published` shows them."""
-    frame = PadFrame(*masks.shape[1:], size)
+    height, width = masks.shape[1:]
+    frame = PadFrame(height, width, size)
     return np.stack([np.asarray(frame.fit(mask.astype(np.uint8))) > 0 for mask in masks])
