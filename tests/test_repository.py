@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import lib
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SUPPLY = ROOT / "scripts" / "_supply"
+"""Parts of a script for maintainers, who have requirements-dev.txt."""
 
 HARD_PINS = {
     "monailabel": "0.8.5",
@@ -82,9 +85,14 @@ def test_both_locks_agree() -> None:
 
 def imported_packages(*folders: str) -> set[str]:
     """Distributions behind the absolute imports of all files; not ours, not Python's."""
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    return packages_of(path for path in paths if path.parent != SUPPLY)
+
+
+def packages_of(paths: Iterable[Path]) -> set[str]:
     owners = packages_distributions()
     found = set()
-    for path in (p for folder in folders for p in (ROOT / folder).rglob("*.py")):
+    for path in paths:
         for node in ast.walk(ast.parse(path.read_text())):
             names = []
             if isinstance(node, ast.Import):
@@ -107,6 +115,11 @@ def test_what_the_tests_import_is_required() -> None:
         pins("requirements.txt") | pins("requirements-ray.txt") | pins("requirements-dev.txt")
     )
     assert imported_packages("tests") <= set(required)
+
+
+def test_what_maintainers_run_imports_is_required_of_them() -> None:
+    required = pins("requirements.txt") | pins("requirements-dev.txt")
+    assert packages_of(SUPPLY.glob("*.py")) <= set(required)
 
 
 def test_ray_is_for_those_who_want_it() -> None:

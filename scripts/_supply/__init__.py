@@ -1,0 +1,1 @@
+"""Parts of scripts/supply.py: packages, their licences, bill of materials, audit."""
