@@ -16,9 +16,10 @@ lock() { # SOURCE LOCK [uv options]
     local source=$1 lock=$2
     shift 2
     # 3.11.0: the oldest Python allowed must find a version of everything.
-    # uv leaves setuptools out by itself; the packages built from source need it.
+    # uv leaves setuptools out by itself; the packages built from source need it. pip comes with
+    # the environment, and does not replace itself in the middle of an installation.
     "$tools/bin/uv" pip compile --quiet --no-header --no-annotate --python-version 3.11.0 \
-        --no-emit-package setuptools "$source" --output-file "$lock" "$@"
+        --no-emit-package setuptools --no-emit-package pip "$source" --output-file "$lock" "$@"
     {
         echo "# Made by scripts/lock.sh from $source. All packages, also indirect ones."
         grep '^setuptools==' requirements.txt | sed 's/ *#.*//'
