@@ -1,25 +1,14 @@
-"""What the scripts that fetch files have in common: the bar, and how they end."""
+"""How the scripts that fetch files end."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 
-from tqdm import tqdm
-
 from lib.errors import CheckpointError, NotFoundError, UnavailableError
+from scripts._command import INTERRUPTED
 
-REFUSED, UNREACHABLE, INTERRUPTED = 1, 3, 130
-
-
-def progress_on(bar: tqdm) -> Callable[[int, int | None], None]:
-    """Show the bytes held, and of how many, on a bar."""
-
-    def show(held: int, total: int | None) -> None:
-        bar.total = total
-        bar.update(held - bar.n)
-
-    return show
+REFUSED, UNREACHABLE = 1, 3
 
 
 def exit_code_of(work: Callable[[], int], interrupted: str) -> int:

@@ -40,9 +40,8 @@ from lib.data.builder.case_task import CaseTask
 from lib.data.builder.description import parse_description
 from lib.data.builder.engine import run_local, run_ray
 from lib.data.builder.outputs import SPLITS, SplitRule
-from lib.errors import Samed2dError
+from scripts._command import DONE, FAILED, exit_code_of, positive
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
 LEAKS = (
     "build_dataset: warning: split by image puts slices of one patient on both sides; results on "
     "the test side will look better than they are"
@@ -53,13 +52,6 @@ def share(text: str) -> float:
     value = float(text)
     if not 0 <= value < 1:
         raise argparse.ArgumentTypeError(f"{text}: from 0 to below 1")
-    return value
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: 1 or more")
     return value
 
 
@@ -120,21 +112,18 @@ def tell(built: Built) -> None:
         print(f"build_dataset: failed: {built.names[key]} ({key}): {error}", file=sys.stderr)
 
 
+def carry_out(options: argparse.Namespace) -> int:
+    built = run(options)
+    tell(built)
+    return FAILED if built.failed else DONE
+
+
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     if options.split == "image":
         print(LEAKS, file=sys.stderr)
-    try:
-        built = run(options)
-    except (Samed2dError, OSError) as error:
-        message = error.message if isinstance(error, Samed2dError) else str(error)
-        print(f"build_dataset: {message}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("build_dataset: interrupted; the same command goes on", file=sys.stderr)
-        return INTERRUPTED
-    tell(built)
-    return FAILED if built.failed else DONE
+    goes_on = "interrupted; the same command goes on"
+    return exit_code_of(lambda: carry_out(options), "build_dataset", goes_on)
 
 
 if __name__ == "__main__":

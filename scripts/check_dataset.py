@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from lib.data.check.check import CheckReport, check_folder
+from lib.data.check.check import check_folder
 from lib.data.check.findings import KINDS, NOTES
-from lib.errors import Samed2dError
+from scripts._command import exit_code_of, positive, progress_on
 
-GOOD, FLAWS, FAILED, INTERRUPTED = 0, 1, 3, 130
+GOOD, FLAWS, FAILED = 0, 1, 3
 
 
 class ShowKinds(argparse.Action):
@@ -49,44 +49,32 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="see above")
     add("--out", type=Path, metavar="FILE", help="default: findings.json in the current folder")
-    add("--workers", type=int, default=1, metavar="N", help="processes; default: 1")
+    add("--workers", type=positive, default=1, metavar="N", help="processes; default: 1")
     add("--kinds", action=ShowKinds, nargs=0, help="show what is looked for, and end")
     add("--quiet", action="store_true", help="no progress bar")
     return parser.parse_args(arguments)
 
 
-def run(options: argparse.Namespace) -> CheckReport:
+def carry_out(options: argparse.Namespace) -> int:
     with tqdm(unit="image", disable=options.quiet) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        return check_folder(options.folder, options.workers, progress)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    options = parse_arguments(arguments)
-    try:
-        report = run(options)
-        content = {
-            "images": report.images,
-            "masks": report.masks,
-            "counts": report.counts,
-            "findings": [asdict(finding) for finding in report.findings],
-        }
-        out = options.out or Path("findings.json")
-        out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    except (Samed2dError, OSError) as error:
-        message = error.message if isinstance(error, Samed2dError) else str(error)
-        print(f"check_dataset: {message}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
+        report = check_folder(options.folder, options.workers, progress_on(bar))
+    content = {
+        "images": report.images,
+        "masks": report.masks,
+        "counts": report.counts,
+        "findings": [asdict(finding) for finding in report.findings],
+    }
+    out = options.out or Path("findings.json")
+    out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(f"{report.images} images, {report.masks} masks")
     for kind, count in report.counts.items():
         print(f"{count:8} {kind}: {KINDS[kind]}{' (no flaw)' if kind in NOTES else ''}")
     return GOOD if report.is_good else FLAWS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    return exit_code_of(lambda: carry_out(options), "check_dataset", failed=FAILED)
 
 
 if __name__ == "__main__":

@@ -34,9 +34,8 @@ from tqdm import tqdm
 
 from lib.data.body_regions import body_region
 from lib.data.statistics import Statistics, count
-from lib.errors import Samed2dError
+from scripts._command import DONE, exit_code_of, positive, progress_on
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
 MOST_CLASSES = 25
 
 
@@ -47,12 +46,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="see above")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the report")
-    add("--every", type=int, default=1, metavar="N", help="masks to open; default: all")
+    add("--every", type=positive, default=1, metavar="N", help="masks to open; default: all")
     add("--quiet", action="store_true", help="no progress bar")
-    options = parser.parse_args(arguments)
-    if options.every < 1:
-        parser.error("--every: 1 or more")
-    return options
+    return parser.parse_args(arguments)
 
 
 def bars(axes: Axes, counts: Mapping[str, int], title: str) -> None:
@@ -115,31 +111,23 @@ td,th{{padding:.1em 1em;text-align:left}} img{{max-width:100%}}</style><h1>{html
 """
 
 
-def main(arguments: list[str] | None = None) -> int:
-    options = parse_arguments(arguments)
-    try:
-        with tqdm(unit="image", disable=options.quiet) as bar:
-
-            def progress(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            found = count(options.folder, options.every, progress)
-        picture = draw(found)
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "report.png").write_bytes(picture)
-        text = json.dumps(found.as_json(), indent=1) + "\n"
-        (options.out / "report.json").write_text(text, encoding="utf-8")
-        name = options.folder.resolve().name
-        (options.out / "report.html").write_text(page(found, picture, name), encoding="utf-8")
-    except (Samed2dError, OSError) as error:
-        message = error.message if isinstance(error, Samed2dError) else str(error)
-        print(f"dataset_report: {message}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
+def carry_out(options: argparse.Namespace) -> int:
+    with tqdm(unit="image", disable=options.quiet) as bar:
+        found = count(options.folder, options.every, progress_on(bar))
+    picture = draw(found)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "report.png").write_bytes(picture)
+    text = json.dumps(found.as_json(), indent=1) + "\n"
+    (options.out / "report.json").write_text(text, encoding="utf-8")
+    name = options.folder.resolve().name
+    (options.out / "report.html").write_text(page(found, picture, name), encoding="utf-8")
     print(f"{options.out / 'report.html'}")
     return DONE
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    return exit_code_of(lambda: carry_out(options), "dataset_report")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lib/ lies in the
 from lib.errors import NotFoundError, UnavailableError
 from lib.networks.download import download_file
 from lib.server.viewer_build import BUILD_FOLDER, OHIF, install_build, installed_build
-from scripts._fetching import exit_code_of, progress_on
+from scripts._command import progress_on
+from scripts._fetching import exit_code_of
 
 EPILOG = f"""\
 With npm on the computer, npm fetches the package, from the registry that it is set up for; without,

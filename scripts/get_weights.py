@@ -26,7 +26,8 @@ from lib.networks.published import (
     install_weights,
 )
 from lib.networks.weights import WEIGHTS_FOLDER, installed_weights
-from scripts._fetching import exit_code_of, progress_on
+from scripts._command import progress_on
+from scripts._fetching import exit_code_of
 
 EXIT_CODES = """\
 exit codes:

@@ -22,19 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from lib.data.shards.index import Index
 from lib.data.shards.pack import pack
 from lib.data.shards.sides import SIDES
-from lib.errors import Samed2dError
-
-DONE, FAILED, INTERRUPTED = 0, 1, 130
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: 1 or more")
-    return value
+from scripts._command import DONE, exit_code_of, positive, progress_on
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -52,28 +42,10 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run(options: argparse.Namespace) -> Index:
+def carry_out(options: argparse.Namespace) -> int:
     with tqdm(unit="image", disable=options.quiet) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
         args = (options.folder, options.out, options.per_shard, options.side, options.seed)
-        return pack(*args, progress, options.workers)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    options = parse_arguments(arguments)
-    try:
-        index = run(options)
-    except (Samed2dError, OSError) as error:
-        message = error.message if isinstance(error, Samed2dError) else str(error)
-        print(f"pack_dataset: {message}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("pack_dataset: interrupted; the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+        index = pack(*args, progress_on(bar), options.workers)
     masks = sum(shard.masks for shard in index.shards)
     size = sum(shard.bytes for shard in index.shards) / 1e6
     print(f"{index.samples} images, {masks} masks in {len(index.shards)} shards, {size:.1f} MB")
@@ -82,6 +54,12 @@ def main(arguments: list[str] | None = None) -> int:
     if len(index.left_out) > 20:
         print(f"pack_dataset: and {len(index.left_out) - 20} more", file=sys.stderr)
     return DONE
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse_arguments(arguments)
+    goes_on = "interrupted; the same command goes on"
+    return exit_code_of(lambda: carry_out(options), "pack_dataset", goes_on)
 
 
 if __name__ == "__main__":

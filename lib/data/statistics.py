@@ -6,7 +6,6 @@ image, sizes of images. Names are enough for all but sizes, for which every n-th
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +16,8 @@ import numpy as np
 
 from lib.data.body_regions import body_region
 from lib.data.sa_med2d import class_of, masks_by_image, name_facts, read_image
-from lib.errors import ImageError, Samed2dError
+from lib.data.shards.sides import read_object
+from lib.errors import Samed2dError
 
 MAPPING = "SAMed2D_v1_class_mapping_id.json"
 PATIENTS = "patients.json"
@@ -104,7 +104,7 @@ def count(folder: Path, every: int, progress: Callable[[int, int], None]) -> Sta
                 _open(mask, found)
             number += 1
         progress(done, len(pairs))
-    patients = _json(folder / PATIENTS)
+    patients = read_object(folder / PATIENTS)
     found.cases, found.patients = len(cases), len({patients.get(c, c) for c in cases})
     return found
 
@@ -122,7 +122,7 @@ def _open(path: Path, found: Statistics) -> None:
 def _class_names(folder: Path) -> dict[str, dict[str, str]]:
     """{data set: {id: class}}; the mapping may be flat."""
     names: dict[str, dict[str, str]] = defaultdict(dict)
-    content = _json(folder / MAPPING)
+    content = read_object(folder / MAPPING)
     for key, value in content.items():
         if isinstance(value, dict):
             names[key] = {str(number): str(name) for name, number in value.items()}
@@ -130,12 +130,3 @@ def _class_names(folder: Path) -> dict[str, dict[str, str]]:
     if flat:
         return defaultdict(lambda: flat)
     return names
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ImageError(f"{path.name}, which cannot be read ({error})", "JSON") from error

@@ -15,7 +15,7 @@ import torch
 from lib.networks import ARCHITECTURES, build_sam, load_checkpoint
 from lib.networks.checkpoint import sha256_of
 from lib.networks.published import PUBLISHED, PublishedWeights
-from scripts import _fetching, get_weights
+from scripts import _command, _fetching, get_weights
 from tests.support import golden
 from tests.support.file_server import FileServer, serve_files
 
@@ -142,7 +142,7 @@ def test_ctrl_c(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(get_weights, "download_file", interrupt)
-    assert run("tiny_sam") == _fetching.INTERRUPTED
+    assert run("tiny_sam") == _command.INTERRUPTED
     assert "goes on" in capsys.readouterr().err
 
 
