@@ -58,6 +58,18 @@ class RequestError(Samed2dError):
     status = 400
 
 
+class SignInError(Samed2dError):
+    """A request without a key that the server knows."""
+
+    status = 401
+
+
+class ForbiddenError(Samed2dError):
+    """A request that its sender may not make."""
+
+    status = 403
+
+
 class NotFoundError(Samed2dError):
     """An image, model or session that the server does not have."""
 
@@ -68,6 +80,12 @@ class SupersededError(Samed2dError):
     """A request that was given up because the same user sent a newer one for the same label."""
 
     status = 409
+
+
+class TooLargeError(Samed2dError):
+    """A request with more bytes than the server takes."""
+
+    status = 413
 
 
 class ImageError(Samed2dError):
@@ -96,5 +114,11 @@ class RefusedError(Samed2dError):
 
 class UnavailableError(Samed2dError):
     """Something the server needs (a download, another service) cannot be reached now."""
+
+    status = 503
+
+
+class BusyError(Samed2dError):
+    """More requests at once than the server takes; the same one may succeed a little later."""
 
     status = 503

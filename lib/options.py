@@ -171,6 +171,24 @@ class AppOptions:
     volume_seconds: int = _option(
         30, _positive_int, "time that samed2d_volume may take for one answer, in seconds"
     )
+    api_keys: Path | None = _option(
+        None,
+        _optional_path,
+        "file of those who may use the server, made by scripts/users.py (empty: "
+        "~/.config/samed2d/api-keys.json; without that file only this computer is answered)",
+    )
+    max_upload_mb: int = _option(
+        2048, _positive_int, "largest file that is taken from a client, in MiB"
+    )
+    max_waiting: int = _option(
+        64, _positive_int, "requests that wait for their turn; one more is answered with 503"
+    )
+    audit_log: Path | None = _option(
+        None,
+        _optional_path,
+        "file in which is written who saved, trained and published what "
+        "(empty: ~/.local/share/samed2d/audit.log)",
+    )
 
 
 def default_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
@@ -182,9 +200,7 @@ def default_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
     Args:
         environment: variables to look in; ``os.environ`` where None.
     """
-    environment = os.environ if environment is None else environment
-    home = Path(environment.get("XDG_CACHE_HOME", ""))
-    return (home if home.is_absolute() else Path("~/.cache").expanduser()) / "samed2d"
+    return _home("XDG_CACHE_HOME", "~/.cache", environment) / "samed2d"
 
 
 def default_journal(environment: Mapping[str, str] | None = None) -> Path:
@@ -195,10 +211,31 @@ def default_journal(environment: Mapping[str, str] | None = None) -> Path:
     Args:
         environment: variables to look in; ``os.environ`` where None.
     """
+    return _home("XDG_DATA_HOME", "~/.local/share", environment) / "samed2d" / "journal"
+
+
+def default_audit_log(environment: Mapping[str, str] | None = None) -> Path:
+    """Where the audit log is unless option ``audit_log`` says so; beside the journal."""
+    return default_journal(environment).with_name("audit.log")
+
+
+def default_api_keys(environment: Mapping[str, str] | None = None) -> Path:
+    """Where keys are looked for unless option ``api_keys`` says so.
+
+    That is ``~/.config/samed2d/api-keys.json``; ``XDG_CONFIG_HOME`` takes the place of
+    ``~/.config`` where it holds an absolute path.
+
+    Args:
+        environment: variables to look in; ``os.environ`` where None.
+    """
+    return _home("XDG_CONFIG_HOME", "~/.config", environment) / "samed2d" / "api-keys.json"
+
+
+def _home(variable: str, otherwise: str, environment: Mapping[str, str] | None) -> Path:
+    """A folder of the XDG base directory specification."""
     environment = os.environ if environment is None else environment
-    home = Path(environment.get("XDG_DATA_HOME", ""))
-    home = home if home.is_absolute() else Path("~/.local/share").expanduser()
-    return home / "samed2d" / "journal"
+    home = Path(environment.get(variable, ""))
+    return home if home.is_absolute() else Path(otherwise).expanduser()
 
 
 def known_options() -> tuple[str, ...]:

@@ -62,8 +62,8 @@ def main(scheme: str, host: str, port: str, studies: str, process: str) -> None:
     if not studies.startswith(("http://", "https://")):
         lines[1] += "   (lists the studies of a PACS: --studies http://...)"
     if host in ANY_ADDRESS:
-        lines.append("  From other computers use this computer's name. Everybody who can reach it")
-        lines.append("  can read and change the studies: put it behind a proxy with sign-in.")
+        lines.append("  Elsewhere use this computer's name, with a key of scripts/users.py.")
+        lines.append("  Without TLS keys and images can be read on the way: put it behind a proxy.")
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 

@@ -13,7 +13,8 @@ Usage: bash scripts/start.sh [--host ADDRESS] [--port NUMBER] [--studies FOLDER|
 Serves the app samed2d. The first start makes a Python environment in .venv (minutes, 8 GB);
 later ones take seconds.
 
-  --host ADDRESS        address to listen on (127.0.0.1: only this computer)
+  --host ADDRESS        address to listen on (127.0.0.1: only this computer); others only with keys
+                        for people (scripts/users.py) or the host's sign-in (OpenID Connect)
   --port NUMBER         port to listen on (8000)
   --studies FOLDER|URL  folder of images, or the DICOMweb address of a PACS
                         (sample-data/studies of this repository)
@@ -32,6 +33,7 @@ host=127.0.0.1
 port=8000
 studies=$ROOT/sample-data/studies
 scheme=http
+keys=${SAMED2D_API_KEYS:-${XDG_CONFIG_HOME:-${HOME:-}/.config}/samed2d/api-keys.json}
 options=()
 while (($#)); do
     case $1 in
@@ -54,6 +56,12 @@ while (($#)); do
         -a | --app | --app=*)
             fail "$1 is not an option here: this command serves apps/samed2d."
             ;;
+        -c | --conf)
+            (($# > 2)) || fail "$1 needs a name and a value; see --help."
+            [[ $2 != api_keys || -z $3 ]] || keys=$3
+            options+=("$1" "$2" "$3")
+            shift 3
+            ;;
         *)
             [[ $1 != --ssl_certfile* ]] || scheme=https
             options+=("$1")
@@ -71,6 +79,18 @@ case $studies in
         [[ $studies == /* ]] || studies=$CALLED_FROM/$studies
         [[ -d $studies ]] || fail "--studies $studies is not a folder. Name an existing folder of" \
             "images, or a DICOMweb address that begins with http:// or https://."
+        ;;
+esac
+
+# Without sign-in everybody who reaches the server may do everything.
+case $host in
+    127.* | localhost | ::1) ;;
+    *)
+        if [[ ! -s $keys && ${MONAI_LABEL_AUTH_ENABLE:-} != [Tt1]* ]]; then
+            fail "--host $host lets other computers in, and there is no sign-in yet. First give" \
+                "somebody a key: python3.11 scripts/users.py add NAME --role admin. Or leave" \
+                "--host out; then only this computer is answered."
+        fi
         ;;
 esac
 

@@ -14,13 +14,17 @@ STATUSES = {
     "OptionError": 400,
     "PromptError": 422,
     "RequestError": 400,
+    "SignInError": 401,
+    "ForbiddenError": 403,
     "NotFoundError": 404,
     "SupersededError": 409,
+    "TooLargeError": 413,
     "ImageError": 415,
     "TrainingError": 500,
     "CheckpointError": 500,
     "RefusedError": 502,
     "UnavailableError": 503,
+    "BusyError": 503,
 }
 
 

@@ -20,22 +20,16 @@ from monailabel.interfaces.tasks.train import TrainTask  # noqa: E402
 
 from lib.errors import OptionError, Samed2dError  # noqa: E402
 from lib.imaging.volume import ReadLimits  # noqa: E402
-from lib.options import parse_options  # noqa: E402
 from lib.server.auto_train import AutoTrain, follow_labels  # noqa: E402
 from lib.server.batch import PreAnnotateTask  # noqa: E402
 from lib.server.datastore import configured  # noqa: E402
 from lib.server.dispatch import run_infer  # noqa: E402
 from lib.server.drafts import Drafts  # noqa: E402
-from lib.server.host import (  # noqa: E402
-    end_start,
-    prepare_host,
-    running_server,
-    sentence_last,
-    without_host_options,
-)
+from lib.server.host import end_start, open_host, sentence_last  # noqa: E402
 from lib.server.infer import Samed2dInferTask  # noqa: E402
 from lib.server.models import NetworkChoice, choose_network, read_models  # noqa: E402
 from lib.server.next_sample import NextSamples  # noqa: E402
+from lib.server.running import running_server  # noqa: E402
 from lib.server.served_model import MIB, ServedModel  # noqa: E402
 from lib.server.submit import NAME as SUBMIT  # noqa: E402
 from lib.server.submit import SubmitTask  # noqa: E402
@@ -60,8 +54,7 @@ class Samed2dApp(MONAILabelApp):
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         try:
-            prepare_host()
-            self.options = parse_options(without_host_options(conf))
+            self.options = open_host(conf)
             super().__init__(
                 app_dir=app_dir,
                 studies=studies,

@@ -17,17 +17,20 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import monailabel.interfaces.app
-from fastapi import FastAPI
 from monailabel.config import settings
 
 from lib.errors import Samed2dError
+from lib.options import AppOptions, parse_options
 from lib.server.card_endpoint import serve_cards
 from lib.server.datastore import PacsDatastore
 from lib.server.dicom_proxy import repair_proxy
 from lib.server.error_answers import answer_errors
 from lib.server.next_sample_endpoint import thread_next_sample
+from lib.server.protect import protect
+from lib.server.running import running_server
 from lib.server.save_endpoint import thread_labels
 from lib.server.sessions import SafeSessions
+from lib.server.sign_in import serve_sign_in
 from lib.server.threaded_infer import thread_infer
 from lib.server.version_endpoint import serve_versions
 from lib.server.viewer_files import serve_viewer
@@ -80,6 +83,20 @@ def prepare_host() -> None:
         serve_versions(server)
         serve_volume_jobs(server)
         serve_viewer(server)
+        serve_sign_in(server)
+
+
+def open_host(conf: Mapping[str, str]) -> AppOptions:
+    """Prepare the host, read the options, and let only those in who may; returns the options.
+
+    Raises:
+        OptionError: an option that cannot be used.
+    """
+    prepare_host()
+    options = parse_options(without_host_options(conf))
+    if (server := running_server()) is not None:
+        protect(server, options)
+    return options
 
 
 def without_host_options(conf: Mapping[str, str]) -> dict[str, str]:
@@ -139,9 +156,3 @@ def find_dcmqi() -> None:
     scripts = sysconfig.get_path("scripts")
     if shutil.which("itkimage2segimage") is None:
         os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", ""), scripts))
-
-
-def running_server() -> FastAPI | None:
-    """The host's web application, if this process is the server; not in a training process."""
-    module = sys.modules.get("monailabel.app")
-    return None if module is None else module.app

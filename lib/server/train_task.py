@@ -20,9 +20,9 @@ from monailabel.interfaces.tasks.train import TrainTask
 from lib.errors import TrainingError
 from lib.imaging.volume import ReadLimits
 from lib.options import AppOptions, default_cache_dir
-from lib.server.host import running_server
 from lib.server.labelled import read_labelled
 from lib.server.models import ModelSpec, NetworkChoice
+from lib.server.running import running_server
 from lib.training.launch import launch
 from lib.training.observers import read_stats
 from lib.training.registry import Registry, registry_folder

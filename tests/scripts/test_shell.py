@@ -232,11 +232,32 @@ def test_port(checkout: Checkout, tmp_path: Path, busy: bool) -> None:
         port = str(taken.getsockname()[1])
         host = "127.0.0.1" if busy else "192.0.2.1"
         options = ("--host", host, "--port", port)
-        done = checkout.run("scripts/start.sh", *options, PYTHON=sys.executable)
+        signed_in = {"MONAI_LABEL_AUTH_ENABLE": "true"}
+        done = checkout.run("scripts/start.sh", *options, PYTHON=sys.executable, **signed_in)
     assert done.returncode == 1
     assert f"cannot listen on {host}, port {port}" in done.stderr
     assert "choose another with --port" in done.stderr
     assert not (checkout.root / ".venv").exists()
+
+
+def test_other_computers_are_let_in_only_with_keys(checkout: Checkout, tmp_path: Path) -> None:
+    refused = checkout.run("scripts/start.sh", "--host", "0.0.0.0")
+    assert refused.returncode == 1
+    assert "scripts/users.py add NAME" in refused.stderr
+    assert not (checkout.root / ".venv").exists()
+    keys = tmp_path / "my keys.json"
+    named = ("--host", "0.0.0.0", "--conf", "api_keys", str(keys))
+    assert checkout.run("scripts/start.sh", *named).returncode == 1
+    keys.write_text("{}")
+    done = checkout.run("scripts/start.sh", *named)
+    assert done.returncode == 0, done.stderr
+    assert arguments_of(done.stdout)[-3:] == ["--conf", "api_keys", str(keys)]
+    for variables in ({"SAMED2D_API_KEYS": str(keys)}, {"MONAI_LABEL_AUTH_ENABLE": "true"}):
+        assert checkout.run("scripts/start.sh", "-i", "0.0.0.0", **variables).returncode == 0
+    default = tmp_path / "home" / ".config" / "samed2d" / "api-keys.json"
+    default.parent.mkdir(parents=True)
+    keys.rename(default)
+    assert checkout.run("scripts/start.sh", "--host=0.0.0.0").returncode == 0
 
 
 # --- The environment
@@ -472,7 +493,7 @@ def test_announcement(answering: int, host: str) -> None:
     said = announce("http", host, answering, "http://pacs.example", os.getpid())
     assert f"http://127.0.0.1:{answering}/ohif/" in said
     assert f"http://127.0.0.1:{answering}/info/" in said
-    assert ("Everybody" in said) == (host == "0.0.0.0")
+    assert ("scripts/users.py" in said) == (host == "0.0.0.0")
 
 
 def test_announcement_says_what_ohif_needs(answering: int) -> None:

@@ -142,14 +142,14 @@ def stop_tree(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _wait_until_ready(server: RunningServer, seconds: float) -> None:
+def _wait_until_ready(server: RunningServer, seconds: float, ready: int) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         code = server.process.poll()
         if code is not None:
             raise ServerStartError("the server ended during its start", code, server.log())
         try:
-            if requests.get(f"{server.url}/info/", timeout=30).status_code == 200:
+            if requests.get(f"{server.url}/info/", timeout=30).status_code == ready:
                 return
         except requests.RequestException:
             pass
@@ -166,6 +166,7 @@ def start_server(
     port: int | None = None,
     app_dir: Path = APP,
     start_seconds: float = START_SECONDS,
+    ready: int = 200,
 ) -> Iterator[RunningServer]:
     """Start a server, wait until ``/info/`` answers, give it out, stop it with its children.
 
@@ -176,6 +177,7 @@ def start_server(
         port: port on the loopback; a free one where None.
         app_dir: the MONAI Label app to serve.
         start_seconds: longest time until ``/info/`` answers.
+        ready: status of its answer; 401 where the server wants a key.
 
     Raises:
         ServerStartError: the process ended, or did not answer in time.
@@ -197,7 +199,7 @@ def start_server(
             )
         server = RunningServer(f"http://127.0.0.1:{port}", process, log_path, home)
         try:
-            _wait_until_ready(server, start_seconds)
+            _wait_until_ready(server, start_seconds, ready)
             yield server
         except ServerStartError:
             raise
