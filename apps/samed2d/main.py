@@ -25,11 +25,11 @@ from lib.server.batch import PreAnnotateTask  # noqa: E402
 from lib.server.datastore import configured  # noqa: E402
 from lib.server.dispatch import run_infer  # noqa: E402
 from lib.server.drafts import Drafts  # noqa: E402
-from lib.server.host import end_start, open_host, sentence_last  # noqa: E402
+from lib.server.host import end_start, open_host  # noqa: E402
 from lib.server.infer import Samed2dInferTask  # noqa: E402
 from lib.server.models import NetworkChoice, choose_network, read_models  # noqa: E402
 from lib.server.next_sample import NextSamples  # noqa: E402
-from lib.server.running import running_server  # noqa: E402
+from lib.server.running import running_server, sentence_last  # noqa: E402
 from lib.server.served_model import MIB, ServedModel  # noqa: E402
 from lib.server.submit import NAME as SUBMIT  # noqa: E402
 from lib.server.submit import SubmitTask  # noqa: E402

@@ -32,11 +32,10 @@ from lib.inference.worker import Priority
 from lib.learning.look_alikes import LabelledObject, LookAlikes, centre_of, object_features
 from lib.learning.pre_annotate import PreAnnotation, carry_on, network_of, recognise, suggest
 from lib.server.dispatch import image_path
-from lib.server.host import sentence_last
 from lib.server.infer import Samed2dInferTask
 from lib.server.label_file import planes_of, write_planes
 from lib.server.labelled import read_labelled
-from lib.server.running import running_server
+from lib.server.running import running_server, sentence_last
 from lib.server.start_label import FILE_KEY, NAMES_KEY, saved_label
 from lib.server.train_task import NICENESS
 from lib.training.examples import network_masks

@@ -7,7 +7,8 @@ Of ``monailabel.endpoints.proxy.proxy_dicom`` (0.8.5):
 * it drops the Accept header of a GET. OHIF decodes every transfer syntax and says so; without the
   header an archive has to decode the pixels itself (DICOM PS3.18, 8.7.3.5.2), and one that cannot,
   such as Orthanc with JPEG 2000, answers 500: the viewer shows a grey square;
-* it waits for the PACS inside the event loop, and nobody else is served meanwhile.
+* it waits for the PACS inside the event loop, and nobody else is served meanwhile;
+* it passes any path on, also those that are not DICOMweb's, and follows the PACS to other servers.
 
 Addresses and accounts are the host's settings. Google's cloud stays with the host's own version.
 """
@@ -22,7 +23,8 @@ from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from monailabel.config import settings
 
-from lib.errors import UnavailableError
+from lib.errors import NotFoundError, UnavailableError
+from lib.server.dicom_paths import check_dicomweb
 
 SENT = ("accept", "content-type")
 """Headers of a question that reach the PACS; cookies and sign-ins do not."""
@@ -49,8 +51,17 @@ async def proxy_dicom(request: Request, op: str, path: str) -> Response:
         path: below that prefix.
 
     Raises:
+        RequestError: no question of DICOMweb.
+        NotFoundError: this server has no PACS.
         UnavailableError: the PACS does not answer.
     """
+    path = check_dicomweb(request.method, op, path, request.url.query)
+    if not settings.MONAI_LABEL_STUDIES.startswith(("http://", "https://")):
+        raise NotFoundError(
+            got="a question for the PACS of a server without one",
+            allowed="questions where --studies is the address of a DICOMweb server",
+            todo="look at GET /datastore/?output=all for the images of a folder",
+        )
     if "googleapis.com" in settings.MONAI_LABEL_STUDIES:
         answer: Response = await _original(request, op, path)
         return answer
@@ -88,7 +99,10 @@ def _ask(method: str, address: str, query: str, headers: dict[str, str], body: b
             data=body or None,
             auth=(user, password) if user and password else None,
             timeout=settings.MONAI_LABEL_DICOMWEB_PROXY_TIMEOUT,
+            allow_redirects=False,
         )
+        if answer.is_redirect:
+            raise requests.TooManyRedirects("the PACS refers to another address")
     except requests.RequestException as error:
         logger.warning("PACS: %s", error)
         raise UnavailableError(

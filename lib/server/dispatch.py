@@ -14,9 +14,11 @@ from typing import Any, Protocol
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.errors import NotFoundError, RequestError
+from lib.server.audit import record
 from lib.server.infer import UNCERTAINTY_FILE
 from lib.server.requests import HOST_KEYS, ClickRequest
 from lib.server.start_label import saved_label
+from lib.server.watch import note_segmentation
 
 
 class Task(Protocol):
@@ -66,6 +68,7 @@ def run_infer(
     start = {} if click.start == "none" or uploaded else saved_label(datastore, image)
     # A label sent along goes before a saved one.
     result_file, facts = task({**start, **request, "image": path})
+    note_segmentation(facts)
     answer = {"label": result_file, "tag": DefaultLabelTag.ORIGINAL, "file": result_file}
     files = [result_file]
     if UNCERTAINTY_FILE in facts:
@@ -76,6 +79,7 @@ def run_infer(
             tag = DefaultLabelTag.FINAL.value if saves else click.label_tag
             info = {"model": request["model"], "params": facts, "label_info": label_info(facts)}
             answer["label"] = datastore.save_label(image, result_file, tag, info)
+            record("label saved", image, tag=tag, model=str(request["model"]))
             if tag == DefaultLabelTag.FINAL.value:
                 on_saved(image, answer["label"])
     except BaseException:

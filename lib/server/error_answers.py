@@ -6,14 +6,21 @@ import logging
 import uuid
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from monailabel.interfaces.exception import (
     ImageNotFoundException,
     LabelNotFoundException,
     MONAILabelException,
 )
+from starlette.exceptions import HTTPException
 
-from lib.errors import Samed2dError
+from lib.errors import RequestError, Samed2dError
+from lib.server.refusal import refusal
+
+MAX_WRONG = 4
+"""So many wrong parts of a request are named."""
+MAX_TEXT = 128
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +34,8 @@ def answer_errors(server: FastAPI) -> None:
     """
     server.add_exception_handler(Samed2dError, _answer_own_error)
     server.add_exception_handler(MONAILabelException, _answer_host_error)
+    server.add_exception_handler(RequestValidationError, _answer_wrong_form)
+    server.add_exception_handler(HTTPException, _answer_refusal)
     server.add_exception_handler(Exception, _answer_unexpected_error)
     server.middleware_stack = server.build_middleware_stack()
 
@@ -39,7 +48,7 @@ def _detail(status: int, text: str) -> JSONResponse:
 def _answer_own_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Samed2dError)
     logger.warning("%s %s: %s", request.method, request.url.path, error.message)
-    return _detail(error.status, error.message)
+    return refusal(error)
 
 
 def _answer_host_error(request: Request, error: Exception) -> JSONResponse:
@@ -47,6 +56,32 @@ def _answer_host_error(request: Request, error: Exception) -> JSONResponse:
     text = str(getattr(error, "msg", error))
     logger.warning("%s %s: %s", request.method, request.url.path, text)
     return _detail(status, text)
+
+
+def _answer_wrong_form(request: Request, error: Exception) -> JSONResponse:
+    """What the web server itself finds wrong with a request: 422, as it has it, in a sentence."""
+    assert isinstance(error, RequestValidationError)
+    wrong = [
+        ".".join(str(part)[:MAX_TEXT] for part in found["loc"])
+        + ": "
+        + str(found["msg"])[:MAX_TEXT]
+        for found in error.errors()[:MAX_WRONG]
+    ]
+    said = RequestError(
+        got=f"a request that {request.url.path[:MAX_TEXT]} does not understand: {'; '.join(wrong)}",
+        allowed="what /docs says of this address",
+        todo="correct it",
+    )
+    return _detail(422, said.message)
+
+
+def _answer_refusal(request: Request, error: Exception) -> JSONResponse:
+    """A refusal of the host or the web server, with what it said as a sentence."""
+    assert isinstance(error, HTTPException)
+    text = " ".join(str(error.detail).strip("+ ").split())[: 4 * MAX_TEXT] or "no reason"
+    answer = _detail(error.status_code, text if text.endswith(".") else f"{text}.")
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 def _answer_unexpected_error(request: Request, error: Exception) -> JSONResponse:

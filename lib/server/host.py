@@ -12,8 +12,7 @@ import os
 import shutil
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import monailabel.interfaces.app
@@ -23,18 +22,23 @@ from lib.errors import Samed2dError
 from lib.options import AppOptions, parse_options
 from lib.server.card_endpoint import serve_cards
 from lib.server.datastore import PacsDatastore
+from lib.server.datastore_endpoints import check_datastore
 from lib.server.dicom_proxy import repair_proxy
 from lib.server.error_answers import answer_errors
 from lib.server.next_sample_endpoint import thread_next_sample
+from lib.server.other_endpoints import check_others
 from lib.server.protect import protect
 from lib.server.running import running_server
 from lib.server.save_endpoint import thread_labels
+from lib.server.session_endpoints import check_sessions
 from lib.server.sessions import SafeSessions
 from lib.server.sign_in import serve_sign_in
+from lib.server.task_endpoints import check_tasks
 from lib.server.threaded_infer import thread_infer
 from lib.server.version_endpoint import serve_versions
 from lib.server.viewer_files import serve_viewer
 from lib.server.volume_jobs_endpoint import serve_volume_jobs
+from lib.server.watch import serve_watch
 
 SETTINGS: dict[str, Any] = {
     # 0.8.5 lists series of Modality CT only. An empty filter lists all; `PacsDatastore` leaves
@@ -76,6 +80,10 @@ def prepare_host() -> None:
     thread_infer()
     thread_labels()
     thread_next_sample()
+    check_datastore()
+    check_sessions()
+    check_tasks()
+    check_others()
     repair_proxy()
     if (server := running_server()) is not None:
         answer_errors(server)
@@ -84,6 +92,7 @@ def prepare_host() -> None:
         serve_volume_jobs(server)
         serve_viewer(server)
         serve_sign_in(server)
+        serve_watch(server)
 
 
 def open_host(conf: Mapping[str, str]) -> AppOptions:
@@ -113,23 +122,6 @@ def end_start(error: Samed2dError) -> NoReturn:
     if running_server() is not None:
         sys.tracebacklimit = 0
     raise SystemExit(f"The server cannot start. {error.message}") from None
-
-
-@contextmanager
-def sentence_last() -> Iterator[None]:
-    """In a process of its own, end a task with its error's sentence.
-
-    Clients show the last lines of such a task's log, in which a stack would hide it.
-
-    Raises:
-        Samed2dError: in the server; there it is answered.
-    """
-    try:
-        yield
-    except Samed2dError as error:
-        if running_server() is not None:
-            raise
-        raise SystemExit(error.message) from None
 
 
 def apply_settings() -> None:

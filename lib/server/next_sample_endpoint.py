@@ -15,21 +15,20 @@ server has; see `lib.server.next_sample`.
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import monailabel.endpoints.activelearning
-from fastapi.routing import APIRoute
-from monailabel.config import settings
 from monailabel.endpoints.user.auth import User
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.utils.app import app_instance
 
 from lib.errors import NotFoundError, RequestError
+from lib.server.caller import CALLER
 from lib.server.datastore import PacsDatastore
+from lib.server.host_routes import exchange
 from lib.server.requests import MAX_TEXT
 
 PARAMETERS = ("client_id",)
@@ -55,16 +54,7 @@ def thread_next_sample() -> None:
     Raises:
         LookupError: the host has no such route.
     """
-    router = monailabel.endpoints.activelearning.router
-    if any(getattr(r, "endpoint", None) is answer_next_sample for r in router.routes):
-        return
-    old = [r for r in router.routes if isinstance(r, APIRoute) and r.endpoint is _original]
-    if not old:
-        raise LookupError("the host has no endpoint api_sample")
-    router.routes[:] = [r for r in router.routes if r not in old]
-    # A route's path begins with the router's prefix, which add_api_route puts in front again.
-    path = old[0].path.removeprefix(router.prefix)
-    router.add_api_route(path, answer_next_sample, methods=["POST"], summary=old[0].summary)
+    exchange(monailabel.endpoints.activelearning.router, _original, answer_next_sample)
 
 
 def answer_next_sample(
@@ -121,7 +111,7 @@ def client_name(params: Mapping[str, Any], user: User | None) -> str | None:
     if name is not None and name.strip() not in NOBODY:
         return name.strip()
     # Where nobody signs in, the host calls everybody admin.
-    return user.username if user is not None and settings.MONAI_LABEL_AUTH_ENABLE else None
+    return user.username if user is not None and CALLER.get().signed_in else None
 
 
 def image_facts(datastore: Datastore, image: str) -> dict[str, Any]:
@@ -129,7 +119,3 @@ def image_facts(datastore: Datastore, image: str) -> dict[str, Any]:
     if isinstance(datastore, PacsDatastore):
         return datastore.series_facts(image)
     return dict(datastore.get_image_info(image))
-
-
-# The web server reads from it how to take a request apart, and who may send it.
-answer_next_sample.__signature__ = inspect.signature(_original)  # type: ignore[attr-defined]

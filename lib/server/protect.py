@@ -1,8 +1,8 @@
 """Puts what watches over requests in front of all routes of the server.
 
-The order, from outside: pages of other servers (CORS), the guard. The host allows pages of any
-server to ask anything (0.8.5, app.py: ``allow_origins=["*"]``); here only those that
-``MONAI_LABEL_CORS_ORIGINS`` names.
+The order, from outside: counting answers, pages of other servers (CORS), the guard, the size of a
+request, its turn. The host allows pages of any server to ask anything (0.8.5, app.py:
+``allow_origins=["*"]``); here only those that ``MONAI_LABEL_CORS_ORIGINS`` names.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from lib.server.audit import open_audit
 from lib.server.caller import host_user
 from lib.server.doorman import Doorman, repair_token_check
 from lib.server.guard import Guard
+from lib.server.limits import MIB, LoadLimit, Queue, SizeLimit
+from lib.server.metrics import Metrics
+from lib.server.watch import Watch
 
-_OURS: frozenset[object] = frozenset({Guard, CORSMiddleware})
+_OURS: frozenset[object] = frozenset({Guard, CORSMiddleware, SizeLimit, LoadLimit, Watch})
 
 
 def protect(server: FastAPI, options: AppOptions) -> None:
@@ -33,9 +36,16 @@ def protect(server: FastAPI, options: AppOptions) -> None:
     repair_token_check()
     server.state.doorman = doorman = Doorman(options)
     origins = [str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS]
-    guards = [Middleware(Guard, addresses_of(server), doorman, origins)]
+    server.state.queue = queue = Queue(options.max_waiting)
+    server.state.metrics = metrics = getattr(server.state, "metrics", None) or Metrics()
+    guards = [
+        Middleware(Watch, metrics),
+        Middleware(Guard, addresses_of(server), doorman, origins),
+        Middleware(SizeLimit, options.max_upload_mb * MIB),
+        Middleware(LoadLimit, queue),
+    ]
     if origins:
-        guards.insert(0, _cors(origins))
+        guards.insert(1, _cors(origins))
     others = [entry for entry in server.user_middleware if entry.cls not in _OURS]
     server.user_middleware = [*guards, *others]
     server.dependency_overrides[get_current_user] = host_user

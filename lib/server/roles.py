@@ -30,6 +30,8 @@ GIVEN = (Role.ANNOTATOR, Role.TRAINER, Role.ADMIN)
 
 _ROWS: tuple[tuple[Role, str, tuple[str, ...]], ...] = (
     # Nothing here says anything about a patient, or changes anything.
+    (Role.ANYBODY, "/health", ("GET",)),
+    (Role.ANYBODY, "/ready", ("GET",)),
     (Role.ANYBODY, "/auth/", ("GET",)),
     (Role.ANYBODY, "/auth/token", ("POST",)),
     (Role.ANYBODY, "/login/", ("GET", "POST")),
@@ -43,6 +45,7 @@ _ROWS: tuple[tuple[Role, str, tuple[str, ...]], ...] = (
     (Role.ANNOTATOR, "/", ("GET",)),
     (Role.ANNOTATOR, "/docs", ("GET", "HEAD")),
     (Role.ANNOTATOR, "/openapi.json", ("GET", "HEAD")),
+    (Role.ANNOTATOR, "/metrics", ("GET",)),
     (Role.ANNOTATOR, "/auth/token/valid", ("GET",)),
     (Role.ANNOTATOR, "/info/", ("GET",)),
     (Role.ANNOTATOR, "/infer/{model}", ("POST",)),

@@ -12,9 +12,7 @@ journal keeps both.
 
 from __future__ import annotations
 
-import inspect
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,15 +21,16 @@ from urllib.parse import quote
 
 import monailabel.endpoints.datastore
 from fastapi import Response, UploadFile
-from fastapi.routing import APIRoute
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import get_mime_type
 
 from lib.imaging.volume import ReadLimits
 from lib.options import AppOptions
+from lib.server.audit import record
 from lib.server.datastore import FINAL, PacsDatastore
 from lib.server.dispatch import image_path
+from lib.server.host_routes import exchange
 from lib.server.label_check import RAW, grid_of, read_label_map
 from lib.server.pacs_labels import no_label
 from lib.server.pacs_questions import room_for
@@ -75,7 +74,7 @@ def thread_labels() -> None:
         LookupError: the host has no such routes.
     """
     for original, answer in ((_save, answer_save), (_get, answer_get), (_check, answer_check)):
-        _exchange(original, answer)
+        exchange(_host.router, original, answer)
 
 
 def answer_save(user: Any = None, **values: Any) -> dict[str, Any]:
@@ -136,6 +135,7 @@ def save_label(
             shutil.copyfileobj(label.file, target)
         limits = ReadLimits(max_voxels=app.options.max_voxels)
         saved = _store(app.datastore(), image, path, tag, info, limits)
+    record("label saved", image, tag=tag, stored=saved.stored)
     said = app.on_save_label(image, saved.label) if tag == FINAL else None
     answer = {"image": image, "label": saved.label, "tag": tag}
     return {**(said or {}), **answer, "stored": saved.stored, "note": saved.note}
@@ -175,23 +175,3 @@ def _store(
     with room_for("a label", path.parent):
         label_id = datastore.save_label(image, str(path), tag, info)
     return Saved(str(label_id), True, "The label is saved.")
-
-
-def _exchange(original: Callable[..., object], answer: Callable[..., object]) -> None:
-    router = _host.router
-    if any(getattr(route, "endpoint", None) is answer for route in router.routes):
-        return
-    old = [r for r in router.routes if isinstance(r, APIRoute) and r.endpoint is original]
-    if not old:
-        raise LookupError(f"the host has no endpoint {original.__name__}")
-    router.routes[:] = [route for route in router.routes if route not in old]
-    # A route's path begins with the router's prefix, which add_api_route puts in front again.
-    path = old[0].path.removeprefix(router.prefix)
-    methods = sorted(old[0].methods or ())
-    router.add_api_route(path, answer, methods=methods, summary=old[0].summary)
-
-
-# The web server reads from them how to take a request apart, and who may send it.
-answer_save.__signature__ = inspect.signature(_save)  # type: ignore[attr-defined]
-answer_get.__signature__ = inspect.signature(_get)  # type: ignore[attr-defined]
-answer_check.__signature__ = inspect.signature(_check)  # type: ignore[attr-defined]

@@ -25,6 +25,7 @@ from lib.networks.backends import check_backend, choose_device
 from lib.networks.plan import AUTO
 from lib.networks.weights import version_of
 from lib.options import AppOptions, default_cache_dir
+from lib.server.audit import record
 from lib.server.live_model import MIB, LiveModel, LiveModelMaker
 from lib.server.models import NetworkChoice
 from lib.training.registry import BASE, Registry, Version, registry_folder
@@ -156,6 +157,7 @@ class ServedModel:
         if live is before:
             return False
         logger.info("%s serves, %s did before", live.model_version, before.model_version)
+        record("version serves", version=live.model_version, before=before.model_version)
         if before.ahead is not None and before.ahead is not live.ahead:
             before.ahead.close()
         return True

@@ -11,11 +11,9 @@ time as the web server has (40). What they share, and which locks they take, is 
 
 from __future__ import annotations
 
-import inspect
-
 import monailabel.endpoints.infer
-from fastapi.routing import APIRoute
 
+from lib.server.host_routes import exchange
 from lib.server.infer_endpoint import run_inference
 
 _original = monailabel.endpoints.infer.api_run_inference
@@ -27,16 +25,7 @@ def thread_infer() -> None:
     Raises:
         LookupError: the host has no such route.
     """
-    router = monailabel.endpoints.infer.router
-    old = [r for r in router.routes if isinstance(r, APIRoute) and r.endpoint is _original]
-    if any(getattr(r, "endpoint", None) is answer_in_thread for r in router.routes):
-        return
-    if not old:
-        raise LookupError("the host has no endpoint api_run_inference")
-    router.routes[:] = [r for r in router.routes if r not in old]
-    # A route's path begins with the router's prefix, which add_api_route puts in front again.
-    path = old[0].path.removeprefix(router.prefix)
-    router.add_api_route(path, answer_in_thread, methods=["POST"], summary=old[0].summary)
+    exchange(monailabel.endpoints.infer.router, _original, answer_in_thread)
 
 
 def answer_in_thread(user: object = None, **values: object) -> object:
@@ -45,7 +34,3 @@ def answer_in_thread(user: object = None, **values: object) -> object:
     No coroutine, so the web server calls it in a thread.
     """
     return run_inference(**values)  # type: ignore[arg-type]
-
-
-# The web server reads from it how to take a request apart, and who may send it.
-answer_in_thread.__signature__ = inspect.signature(_original)  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """``/model_version/{model}``: which versions of a network there are, which one answers, going back.
 
-Training publishes versions by itself; taking one back is for those who run the server. Where people
-sign in, that is the host's role of administrators, as for starting a training.
+Training publishes versions by itself; taking one back is for those who train. Where people sign in
+with keys, that are trainers (`lib.server.roles`); in a realm the host's administrators.
 
 Concurrency contract: the registry has its own lock between processes. The network follows the
 registry by itself, with the next request that uses it.
@@ -17,6 +17,7 @@ from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.utils.app import app_instance
 
 from lib.errors import NotFoundError, RequestError
+from lib.server.audit import record
 from lib.server.requests import MAX_TEXT
 from lib.server.served_networks import served_network
 from lib.training.registry import BASE, Registry
@@ -79,7 +80,9 @@ def answer_choice(model: str, choice: dict[str, Any], user: Administrator) -> di
             todo="install weights with scripts/get_weights.py and train it",
         )
     version = registry.roll_back(None if name == PREVIOUS else name)
-    return {"serving": BASE if version is None else version.manifest.name}
+    serving = BASE if version is None else version.manifest.name
+    record("version chosen", model=model, version=serving)
+    return {"serving": serving}
 
 
 def _registry(model: str) -> Registry | None:

@@ -10,7 +10,7 @@ import pytest
 from monailabel.config import Settings
 
 from lib.errors import OptionError
-from lib.server import host
+from lib.server import host, running
 from lib.server.datastore import PacsDatastore
 from lib.server.sessions import SafeSessions
 from lib.server.threaded_infer import answer_in_thread
@@ -83,9 +83,9 @@ def test_the_last_word_of_a_failed_start_is_the_sentence():
 
 def test_a_task_of_its_own_process_ends_with_a_sentence(monkeypatch):
     error = OptionError(got="x", allowed="y")
-    monkeypatch.setattr(host, "running_server", lambda: None)
-    with pytest.raises(SystemExit, match="Got: x"), host.sentence_last():
+    monkeypatch.setattr(running, "running_server", lambda: None)
+    with pytest.raises(SystemExit, match="Got: x"), running.sentence_last():
         raise error
-    monkeypatch.setattr(host, "running_server", lambda: object())
-    with pytest.raises(OptionError), host.sentence_last():
+    monkeypatch.setattr(running, "running_server", lambda: object())
+    with pytest.raises(OptionError), running.sentence_last():
         raise error

@@ -23,11 +23,13 @@ from lib.errors import NotFoundError, UnavailableError
 from lib.learning.strategies import STRATEGIES
 from lib.options import AppOptions
 from lib.server import next_sample_endpoint as endpoint
+from lib.server.caller import CALLER, Caller
 from lib.server.datastore import PacsDatastore
 from lib.server.error_answers import answer_errors
 from lib.server.models import NetworkChoice
 from lib.server.next_sample import NextSamples
 from lib.server.next_sample_endpoint import answer_next_sample, thread_next_sample
+from lib.server.roles import Role
 from tests.learning.rows import row
 from tests.support.dicom_files import mr_array, write_mr_series
 from tests.support.memory_pacs import MemoryPacs
@@ -276,12 +278,15 @@ def test_slicers_default_name_is_nobodys(client: TestClient, name: str) -> None:
     assert client.post("/activelearning/sequential", json=body).json()["id"] == "case2"
 
 
-def test_who_is_signed_in_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_is_signed_in_has_a_name() -> None:
     user = SimpleNamespace(username="ann")
     assert endpoint.client_name({}, user) is None  # type: ignore[arg-type]
-    monkeypatch.setattr(endpoint.settings, "MONAI_LABEL_AUTH_ENABLE", True)
-    assert endpoint.client_name({}, user) == "ann"  # type: ignore[arg-type]
-    assert endpoint.client_name({"client_id": "bob"}, user) == "bob"  # type: ignore[arg-type]
+    token = CALLER.set(Caller("ann", Role.ANNOTATOR))
+    try:
+        assert endpoint.client_name({}, user) == "ann"  # type: ignore[arg-type]
+        assert endpoint.client_name({"client_id": "bob"}, user) == "bob"  # type: ignore[arg-type]
+    finally:
+        CALLER.reset(token)
 
 
 def test_the_route_takes_what_the_hosts_took() -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from lib.server.caller import CALLER, Caller
+from lib.server.roles import Role
 from lib.server.sessions import SafeSessions
 
 
@@ -48,3 +50,37 @@ def test_an_interrupted_upload_does_not_stop_the_clean_up(sessions, session_id):
     (Path(sessions.store_path) / "8d3c0b66-aaaa-11ef-8000-0242ac120002").mkdir()
     (Path(sessions.store_path) / "something else").mkdir()
     assert sessions.remove_expired() == 0
+
+
+def test_a_damaged_session_does_not_exist(sessions, session_id):
+    sessions.clear()
+    Path(sessions.store_path, session_id, "meta.info").write_text('{"image": ')
+    assert sessions.get_session(session_id) is None
+    assert sessions.remove_expired() == 0
+
+
+def test_a_session_is_its_owners(sessions, tmp_path):
+    image = tmp_path / "ct.nii.gz"
+    image.touch()
+
+    def seen_by(caller):
+        token = CALLER.set(caller)
+        try:
+            return sessions.get_session(session) is not None
+        finally:
+            CALLER.reset(token)
+
+    anna = Caller("anna", Role.ANNOTATOR)
+    token = CALLER.set(anna)
+    session, _ = sessions.add_session(str(image))
+    CALLER.reset(token)
+    assert seen_by(anna)
+    assert seen_by(Caller("the admin", Role.ADMIN))
+    assert not seen_by(Caller("ben", Role.TRAINER))
+    sessions.clear()  # what is in memory; the owner is on disk as well
+    assert not seen_by(Caller("ben", Role.ANNOTATOR))
+    assert seen_by(anna)
+
+
+def test_ids_cannot_be_guessed(session_id):
+    assert session_id[14] == "4"  # a random UUID
