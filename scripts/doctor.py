@@ -1,12 +1,14 @@
 """Check whether this computer has what samed2d needs, on one page.
 
-Every line says what was found; a line that begins with MISSING also says what to do. Run it with
-the Python of the environment:  .venv/bin/python scripts/doctor.py
+Every line says what was found; a line that begins with MISSING also says what to do. Options are
+read from the environment (SAMED2D_...), as the server does. Nothing is changed, and nothing is
+stored in a PACS. Run it with the Python of the environment:  .venv/bin/python scripts/doctor.py
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import re
@@ -14,19 +16,20 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # lib/ lies in the root
 
+from scripts._doctor.finding import MISSING, NOTE, OK, Finding  # noqa: E402
+
 EXIT_CODES = """\
 exit codes:
   0  everything that the server needs is there
   1  something that it needs is missing
 """
-OK, NOTE, MISSING = "ok", "note", "MISSING"
 LOW = " (low)"
 GIB = 1 << 30
 LOW_MEMORY_GIB = 4
@@ -43,15 +46,6 @@ TEST_PROGRAMS = {
     "Chromium": ("/usr/bin/chromium", "chromium"),
 }
 """Program -> where the tests look for it, Debian package. The server needs none of them."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the page."""
-
-    status: str
-    subject: str
-    text: str
 
 
 def check_python() -> Iterator[Finding]:
@@ -132,7 +126,9 @@ def check_disk(folder: Path) -> Iterator[Finding]:
 
 
 def check_weights(folder: Path) -> Iterator[Finding]:
+    from lib.errors import CheckpointError
     from lib.networks.checkpoint import sha256_of
+    from lib.networks.model_card import card_of
 
     files = sorted(folder.glob("*.safetensors"))
     if not files:
@@ -140,11 +136,12 @@ def check_weights(folder: Path) -> Iterator[Finding]:
         yield Finding(MISSING, "weights", f"none in {folder}; {todo}")
     for file in files:
         size = file.stat().st_size / 1e6
-        yield Finding(
-            OK,
-            "weights",
-            f"{file.name}, {size:.0f} MB, SHA-256 {sha256_of(file)[:SHA256_SHOWN]}...",
-        )
+        text = f"{file.name}, {size:.0f} MB, SHA-256 {sha256_of(file)[:SHA256_SHOWN]}..."
+        try:
+            known = "" if card_of(file) is None else ", as its card says"
+            yield Finding(OK, "weights", text + known)
+        except CheckpointError as error:
+            yield Finding(MISSING, "weights", f"{text}: {error.message}")
 
 
 def check_programs() -> Iterator[Finding]:
@@ -172,13 +169,45 @@ def check_port(host: str, port: int) -> Iterator[Finding]:
             yield Finding(OK, "port", f"{port} is free")
 
 
-def examine(port: int) -> list[Finding]:
+def check_options() -> Iterator[Finding]:
+    """The options of the environment, and what they name."""
+    from lib.errors import OptionError
+    from lib.options import parse_options
+    from scripts._doctor.folders import check_folders, check_keys
+
+    try:
+        options = parse_options()
+    except OptionError as error:
+        yield Finding(MISSING, "options", error.message)
+        return
+    yield from check_folders(options)
+    yield from check_keys(options)
+
+
+def check_studies(studies: str | None) -> Iterator[Finding]:
+    """What --studies will name: a folder, or a PACS."""
+    if studies is None:
+        return
+    if studies.startswith(("http://", "https://")):
+        from scripts._doctor.pacs import check_pacs
+
+        yield from check_pacs(studies)
+    elif Path(studies).is_dir() and os.access(studies, os.R_OK | os.W_OK | os.X_OK):
+        yield Finding(OK, "studies", f"{studies} can be read and written")
+    else:
+        todo = "name a folder that the server may read and write, or an address of DICOMweb"
+        yield Finding(MISSING, "studies", f"{studies}; {todo}")
+
+
+def examine(port: int, studies: str | None = None) -> list[Finding]:
     """All findings, in the order of the page. Weights need torch, so its absence ends them."""
     findings = [*check_python(), *check_packages(ROOT / "requirements.txt"), *check_torch()]
     findings += [*check_processor(), *check_memory(), *check_disk(ROOT)]
     if not any(f.subject == "torch" for f in findings):
         findings += check_weights(ROOT / "apps" / "samed2d" / "weights")
-    return [*findings, *check_programs(), *check_port("127.0.0.1", port)]
+        findings += check_options()
+    findings += [*check_programs(), *check_studies(studies)]
+    return [*findings, *check_port("127.0.0.1", port)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -188,9 +217,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, default=8000, help="port the server shall listen on")
-    findings = examine(parser.parse_args(arguments).port)
-    for finding in findings:
-        print(f"{finding.status:8}{finding.subject:26}{finding.text}")
+    parser.add_argument("--studies", help="folder of images or DICOMweb address to be served")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    asked = parser.parse_args(arguments)
+    findings = examine(asked.port, asked.studies)
+    if asked.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            print(f"{finding.status:8}{finding.subject:26}{finding.text}")
     return int(any(finding.status == MISSING for finding in findings))
 
 

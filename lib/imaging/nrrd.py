@@ -24,6 +24,14 @@ Labels = npt.NDArray[np.uint8]
 
 _HEADER_BYTES = 1 << 16
 _SLACK = 1 << 20
+_LINE_BYTES = 1000
+_FIELDS = {
+    b"type": re.compile(rb"[A-Za-z][A-Za-z0-9_ ]{1,30}"),
+    b"dimension": re.compile(rb"[1-9]"),
+    b"sizes": re.compile(rb"\d{1,10}(\s+\d{1,10}){0,8}"),
+    b"encoding": re.compile(rb"raw|gz|gzip|bz2|bzip2|txt|text|ascii|hex", re.IGNORECASE),
+}
+"""Fields that every file has, and how they look."""
 _sitk: Any = SimpleITK  # has no type annotations
 _Reader: TypeAlias = Any  # SimpleITK.ImageFileReader
 
@@ -135,7 +143,30 @@ def _own_header(path: Path) -> bytes:
             allowed="NRRD files that hold their own voxels (.nrrd)",
             todo="save the image as one .nrrd file",
         )
+    _check_fields(header)
     return header
+
+
+def _check_fields(header: bytes) -> None:
+    """Refuse what the reader below, which is native code, must not see.
+
+    Its buffers for a word of a header are of a fixed size, and it ends the process on some headers
+    that no program writes.
+    """
+    if len(header) >= _HEADER_BYTES:
+        raise ValueError("the header does not end")
+    fields: dict[bytes, bytes] = {}
+    for line in header.splitlines():
+        if len(line) > _LINE_BYTES or b"\0" in line:
+            raise ValueError("a line of the header is too long or no text")
+        name, colon, value = line.partition(b":")
+        if colon and not line.startswith(b"#") and not value.startswith(b"="):
+            fields[name.strip().lower()] = value.strip()
+    for name, form in _FIELDS.items():
+        if not form.fullmatch(fields.get(name, b"")):
+            raise ValueError(f"the field {name.decode()!r} is missing or not what it can be")
+    if len(fields[b"sizes"].split()) != int(fields[b"dimension"]):
+        raise ValueError("sizes and dimension do not agree")
 
 
 def _is_colour(reader: _Reader, path: Path) -> bool:

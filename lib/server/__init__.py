@@ -14,6 +14,13 @@
 `datastore`         DICOMweb images: fresh lists, no SEG among them, complete downloads
 `dicom_proxy`       OHIF's way to the PACS
 `sessions`          uploads of one user; an id that is no UUID is no session
+`roles`             all addresses of the server, and who may use them
+`guard`             asks for each request who sends it; `doorman` knows keys and tokens, `api_keys`
+                    keeps them, `sign_in` is where people show them, `protect` puts all in place
+`limits`            how large a request may be, and how many wait
+`host_routes`       other functions behind the host's routes: `datastore_endpoints`,
+                    `session_endpoints`, `task_endpoints`, `other_endpoints`
+`watch`, `audit`    figures and health; who did what
 `error_answers`     every error becomes a status and a sentence; the stack stays in the log
 `host`              the settings and patches MONAI Label 0.8.5 needs, each with its reason
 ==================  ===========================================================================

@@ -188,3 +188,33 @@ def test_only_label_maps_are_written():
     for array in (np.zeros((2, 2, 2), np.int16), np.zeros((2, 2), np.uint8)):
         with pytest.raises(ValueError, match="uint8"):
             encode_nrrd(array, np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("type", "x" * 5000),  # ITK's reader ends the process on it
+        ("type", ""),
+        ("dimension", "0"),
+        ("dimension", "2"),
+        ("sizes", "2 2 -2"),
+        ("sizes", "2 2"),
+        ("encoding", "pickle"),
+        ("content", "x" * 5000),
+        ("content", "a\0b"),
+    ],
+)
+def test_headers_that_no_program_writes(path, field, value):
+    fields = {"type": "uchar", "dimension": "3", "sizes": "2 2 2", "encoding": "raw"}
+    path.write_text("NRRD0004\n" + "".join(f"{k}: {v}\n" for k, v in fields.items()) + "\n" * 9)
+    assert read_nrrd(path, ReadLimits()).shape == (2, 2, 2)
+    fields[field] = value
+    path.write_text("NRRD0004\n" + "".join(f"{k}: {v}\n" for k, v in fields.items()) + "\n" * 9)
+    with pytest.raises(ImageError, match="NRRD"):
+        read_nrrd(path, ReadLimits())
+
+
+def test_a_header_without_an_end(path):
+    path.write_bytes(b"NRRD0004\n" + b"# a comment\n" * 10_000)
+    with pytest.raises(ImageError, match="does not end"):
+        read_nrrd(path, ReadLimits())
