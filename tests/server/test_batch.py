@@ -9,7 +9,7 @@ from lib.errors import RequestError
 from lib.imaging.volume import ReadLimits
 from lib.networks import installed_weights
 from lib.options import AppOptions
-from lib.server import batch, host
+from lib.server import batch, running
 from lib.server.batch import BatchSettings, PreAnnotateTask
 from lib.server.infer import Samed2dInferTask
 from lib.server.models import ModelSpec, NetworkChoice
@@ -38,7 +38,7 @@ HOST_DEFAULT = {
 @pytest.fixture(autouse=True)
 def in_a_server(monkeypatch):
     """Do not change the priority of the test's process."""
-    for module in (batch, host):
+    for module in (batch, running):
         monkeypatch.setattr(module, "running_server", lambda: True)
 
 
