@@ -8,6 +8,8 @@ only programs of this computer are answered, under a name of this computer, and 
 origins cannot change anything. That holds also where the server was started on all interfaces,
 which is what plain ``monailabel start_server`` does.
 
+With keys, a browser that is sent to a page without one is shown the form of `lib.server.sign_in`.
+
 Concurrency contract: nothing here changes once it is made; see `lib.server.doorman`.
 """
 
@@ -16,7 +18,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import RedirectResponse
@@ -27,6 +29,7 @@ from lib.server.addresses import Address, find, methods_of
 from lib.server.audit import record
 from lib.server.caller import CALLER, NOBODY, OPEN, Caller
 from lib.server.doorman import Doorman
+from lib.server.pages import PAGES, asks_for_page, to_login
 from lib.server.refusal import refusal
 from lib.server.roles import ROLES, Role
 
@@ -80,7 +83,8 @@ class Guard:
         try:
             caller = await self._admit(scope, path, address)
         except Samed2dError as error:
-            await refusal(error)(scope, receive, send)
+            unknown = isinstance(error, SignInError) and asks_for_page(scope)
+            await (to_login(scope) if unknown else refusal(error))(scope, receive, send)
             return
         token = CALLER.set(caller)
         try:
@@ -109,7 +113,12 @@ class Guard:
             )
         if not self._doorman.required:
             return OPEN
-        return NOBODY if role is Role.ANYBODY else await self._signed_in(headers, scope, role)
+        if address.template in PAGES and asks_for_page(scope):
+            role = Role.ANNOTATOR
+        if role is Role.ANYBODY:
+            self._check_own_page(headers, scope["method"])
+            return NOBODY
+        return await self._signed_in(headers, scope, role)
 
     async def _signed_in(self, headers: Headers, scope: Scope, role: Role) -> Caller:
         token = self._token(headers, scope["method"])
@@ -160,8 +169,9 @@ class Guard:
 
     def _check_own_page(self, headers: Headers, method: str) -> None:
         """Refuse changes that a page of another server asks the browser for."""
-        foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
-        if foreign and method not in SAFE and headers.get("origin") not in self._origins:
+        if method in SAFE or headers.get("origin") in self._origins:
+            return
+        if _is_foreign(headers):
             raise ForbiddenError(
                 got="a request that a page of another server made",
                 allowed="pages of this server",
@@ -189,6 +199,14 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
+
+
+def _is_foreign(headers: Headers) -> bool:
+    """Whether a page of another server asks. Browsers say so, over plain HTTP by Origin alone."""
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        return True
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != headers.get("host", "")
 
 
 def _names_here(host: str) -> bool:

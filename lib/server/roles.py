@@ -35,6 +35,7 @@ _ROWS: tuple[tuple[Role, str, tuple[str, ...]], ...] = (
     (Role.ANYBODY, "/auth/", ("GET",)),
     (Role.ANYBODY, "/auth/token", ("POST",)),
     (Role.ANYBODY, "/login/", ("GET", "POST")),
+    (Role.ANYBODY, "/logout/", ("POST",)),
     (Role.ANYBODY, "/samed2d", ("GET",)),
     (Role.ANYBODY, "/samed2d/{path}", ("GET", "HEAD")),
     (Role.ANYBODY, "/ohif/{path}", ("GET",)),

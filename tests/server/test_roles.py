@@ -65,6 +65,7 @@ def test_what_nobody_needs_a_key_for_changes_nothing() -> None:
     assert {key for key in open_ if key[0] not in ("GET", "HEAD")} == {
         ("POST", "/auth/token"),
         ("POST", "/login/"),
+        ("POST", "/logout/"),
     }
 
 

@@ -105,16 +105,46 @@ def test_as_a_browser_signs_in(locked: Locked) -> None:
     page = f"{locked.server.url}/login/"
     with requests.Session() as browser:
         assert "<form" in browser.get(page, timeout=60).text
-        assert browser.post(page, data={"key": "wrong"}, timeout=60).status_code == 401
+        wrong = browser.post(page, data={"key": "wrong"}, timeout=60)
+        assert wrong.status_code == 401
+        assert "does not know this key" in wrong.text
         assert not browser.cookies
-        done = browser.post(page, data={"key": locked.keys[Role.ANNOTATOR]}, timeout=60)
-        assert done.status_code == 200
-        for word in ("HttpOnly", "SameSite=strict", "Path=/"):
+        data = {"key": locked.keys[Role.ANNOTATOR]}
+        done = browser.post(page, data=data, timeout=60, allow_redirects=False)
+        assert (done.status_code, done.headers["location"]) == (303, "/login/")
+        for word in ("HttpOnly", "SameSite=lax", "Path=/"):
             assert word in done.headers["set-cookie"]
+        assert "Expires" not in done.headers["set-cookie"]
+        assert "signed in as the annotator (annotator)" in browser.get(page, timeout=60).text
         assert browser.get(f"{locked.server.url}/info/", timeout=60).status_code == 200
         said = browser.get(f"{locked.server.url}/auth/token/valid", timeout=60).json()
-    assert said == {"username": "the annotator", "role": "annotator"}
+        assert said == {"username": "the annotator", "role": "annotator"}
+        browser.post(f"{locked.server.url}/logout/", timeout=60)
+        assert browser.get(f"{locked.server.url}/info/", timeout=60).status_code == 401
     assert locked.ask("GET", "/ohif/").status_code == 200
+
+
+@pytest.mark.parametrize("viewer", ["/samed2d/annotate", "/ohif/monai-label"])
+def test_a_page_of_a_viewer_asks_for_the_key_and_is_shown_after(
+    locked: Locked, viewer: str
+) -> None:
+    address = f"{viewer}?StudyInstanceUIDs=1.2.3"
+    with requests.Session() as browser:
+        browser.headers["Accept"] = "text/html,application/xhtml+xml"
+        asked = browser.get(locked.server.url + address, timeout=60)
+        assert asked.url.startswith(f"{locked.server.url}/login/?back=")
+        assert "Enter the key" in asked.text
+        data = {"key": locked.keys[Role.ANNOTATOR]}
+        done = browser.post(asked.url, data=data, timeout=60, allow_redirects=False)
+        assert (done.status_code, done.headers["location"]) == (303, address)
+
+
+def test_a_form_of_another_server_signs_nobody_in(locked: Locked) -> None:
+    data = {"key": locked.keys[Role.ANNOTATOR]}
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://elsewhere.example"}):
+        answer = locked.ask("POST", "/login/", data=data, headers=headers)
+        assert answer.status_code == 403
+        assert "set-cookie" not in answer.headers
 
 
 def test_a_label_is_saved_under_the_name_of_the_key(locked: Locked) -> None:

@@ -12,7 +12,7 @@ import { listenToKeys } from './keys.js';
 import { Overlay } from './overlay.js';
 import { Pointer } from './pointer.js';
 import { Queue } from './queue.js';
-import { info } from './server.js';
+import { caller, info, signOut } from './server.js';
 import { Session } from './session.js';
 import { ToolChoice } from './tool-choice.js';
 import { Training } from './training.js';
@@ -33,7 +33,10 @@ export class Annotator extends EventTarget {
     this.labels = [];
     /** The last sentence for the person, and whether it tells of a fault. */
     this.message = { text: 'Connecting to the server', isError: false };
-    this.lost = false;
+    /** @type {import('./errors.js').LostConnection | null} */
+    this.lost = null;
+    /** Who is signed in. @type {{username: string, role: string} | null} */
+    this.caller = null;
     this.closed = false;
     /** @type {string[]} */
     this.strategies = [];
@@ -114,23 +117,29 @@ export class Annotator extends EventTarget {
 
   async _connect() {
     const facts = await info();
+    await this._meet();
     this.labels = facts.labels;
     this.strategies = Object.keys(facts.strategies);
     this.say('Connected. Click on a structure, or drag a box around it.');
     await this._look();
   }
 
-  /** @param {boolean} lost */
+  /** @param {import('./errors.js').LostConnection | null} lost */
   _onConnection(lost) {
-    if (lost === this.lost) {
+    if (lost?.message === this.lost?.message) {
       return;
     }
     this.lost = lost;
-    this.say(
-      lost
-        ? 'The server does not answer. Nothing is lost: what you clicked is sent as soon as it does.'
-        : 'The server answers again.'
-    );
+    this.say(lost ? lost.message : 'The server answers again.');
+    if (!lost) {
+      void this.try(() => this._meet());
+    }
+  }
+
+  /** Learn who is signed in. */
+  async _meet() {
+    this.caller = await caller();
+    this.changed();
   }
 
   /** See what is on the screen now. */
@@ -219,6 +228,16 @@ export class Annotator extends EventTarget {
   /** Show a slice that a volume was not sure of. */
   doubtful() {
     void this.queue.add(() => this.assist.doubtful());
+  }
+
+  /** Forget the key; unsaved work stays in this browser. */
+  signOut() {
+    void this.try(async () => {
+      await signOut();
+      await this.keeper.flush();
+      this.keeper.close();
+      location.assign('/login/');
+    });
   }
 
   /** Let the model learn from what is saved. */

@@ -1,5 +1,8 @@
 /** What can go wrong between the viewer and the server, each with a sentence for a person. */
 
+const WAITING =
+  'The server does not answer. Nothing is lost: what you clicked is sent as soon as it does.';
+
 /** The server answered, and said no. */
 export class ServerError extends Error {
   /**
@@ -14,8 +17,15 @@ export class ServerError extends Error {
 
 /** The server did not answer; asking again later may help. */
 export class LostConnection extends Error {
+  constructor(sentence = WAITING) {
+    super(sentence);
+  }
+}
+
+/** The server does not know who asks, or no longer; it will when somebody has signed in. */
+export class SignedOut extends LostConnection {
   constructor() {
-    super('The server does not answer. Nothing is lost: what you clicked is sent again.');
+    super('You are signed out. Nothing is lost: sign in, and what you clicked is sent.');
   }
 }
 

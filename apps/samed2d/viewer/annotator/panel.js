@@ -3,6 +3,7 @@
 import { viewPart, volumePart } from './assist-panel.js';
 import { casePart, modelPart } from './cycle-panel.js';
 import { button, make, section } from './dom.js';
+import { SignedOut } from './errors.js';
 import { HELP } from './keys.js';
 
 /**
@@ -29,13 +30,16 @@ export function showPanel(root, annotator) {
 
 /** @param {Annotator} annotator @returns {Part} */
 function messagePart(annotator) {
-  const element = make('output', { className: 'samed2d-message' });
+  const said = make('output', { className: 'samed2d-message' });
+  const form = make('a', { href: '/login/', target: '_blank', className: 'samed2d-sign-in' });
+  form.textContent = 'Sign in (in a new tab)';
   const update = () => {
     const { text, isError } = annotator.message;
-    element.textContent = text;
-    element.dataset.state = annotator.lost ? 'lost' : isError ? 'error' : 'good';
+    said.textContent = text;
+    said.dataset.state = annotator.lost ? 'lost' : isError ? 'error' : 'good';
+    form.hidden = !(annotator.lost instanceof SignedOut);
   };
-  return { element, update };
+  return { element: make('div', {}, said, form), update };
 }
 
 /** @param {Annotator} annotator @returns {Part} */
@@ -108,6 +112,19 @@ function stepPart(annotator) {
   return { element, update };
 }
 
+/** Who is signed in, with the way out. @param {Annotator} annotator @returns {Part} */
+function callerPart(annotator) {
+  const name = make('p', { className: 'samed2d-caller' });
+  const out = button('Sign out', 'sign-out', () => annotator.signOut());
+  const element = make('div', { className: 'samed2d-row' }, name, out);
+  const update = () => {
+    const { caller } = annotator;
+    element.hidden = !caller;
+    name.textContent = caller ? `${caller.username}, ${caller.role}` : '';
+  };
+  return { element, update };
+}
+
 /** @returns {Part} */
 function helpPart() {
   const rows = HELP.map(([key, what]) => make('tr', {}, make('th', {}, key), make('td', {}, what)));
@@ -127,5 +144,6 @@ const PARTS = [
   viewPart,
   casePart,
   modelPart,
+  callerPart,
   helpPart,
 ];

@@ -14,7 +14,8 @@ const LONGEST_PAUSE = 5000;
 export class Queue {
   /**
    * @param {(error: unknown) => void} onError told of each failure
-   * @param {(lost: boolean) => void} onConnection told when the connection is lost, and is back
+   * @param {(lost: LostConnection | null) => void} onConnection told when the connection is lost,
+   *   and is back
    */
   constructor(onError, onConnection) {
     this._onError = onError;
@@ -61,14 +62,14 @@ export class Queue {
     for (let pause = FIRST_PAUSE; ; pause = Math.min(2 * pause, LONGEST_PAUSE)) {
       try {
         await job();
-        this._onConnection(false);
+        this._onConnection(null);
         return;
       } catch (error) {
         if (!(error instanceof LostConnection)) {
           this._onError(error);
           return;
         }
-        this._onConnection(true);
+        this._onConnection(error);
         await new Promise(resolve => setTimeout(resolve, pause));
       }
     }

@@ -1,6 +1,6 @@
 /** Every question to the annotation server, as docs/reference/http.md describes them. */
 
-import { LostConnection, ServerError } from './errors.js';
+import { LostConnection, ServerError, SignedOut } from './errors.js';
 
 /** @typedef {Record<string, any>} Facts the JSON part of an answer */
 
@@ -27,6 +27,9 @@ export async function ask(path, options = {}) {
       throw error;
     }
     throw new LostConnection();
+  }
+  if (response.status === 401) {
+    throw new SignedOut();
   }
   if (!response.ok) {
     throw new ServerError(await sentence(response), response.status);
@@ -61,6 +64,17 @@ const post = body => ({
 
 /** @param {string} image */
 const named = image => encodeURIComponent(image);
+
+/**
+ * Who is signed in; null where the server asks nobody for a key.
+ * @returns {Promise<{username: string, role: string} | null>}
+ */
+export async function caller() {
+  return (await json('/auth/')).enabled ? json('/auth/token/valid') : null;
+}
+
+/** Forget the key in this browser. */
+export const signOut = () => ask('/logout/', { method: 'POST' });
 
 /** Models, label names, progress of training. */
 export const info = () => json('/info/');
