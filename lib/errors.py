@@ -82,6 +82,12 @@ class SupersededError(Samed2dError):
     status = 409
 
 
+class ConflictError(Samed2dError):
+    """A label that was drawn without knowing of one that somebody else has saved meanwhile."""
+
+    status = 409
+
+
 class TooLargeError(Samed2dError):
     """A request with more bytes than the server takes."""
 

@@ -17,7 +17,7 @@ from typing import Any
 from lib.errors import OptionError
 
 ENVIRONMENT_PREFIX = "SAMED2D_"
-ENVIRONMENT_OF_SCRIPTS = frozenset({"SAMED2D_VENV", "SAMED2D_SCREENSHOT"})
+ENVIRONMENT_OF_SCRIPTS = frozenset({"SAMED2D_VENV", "SAMED2D_SCREENSHOT", "SAMED2D_KEY"})
 """Variables with our prefix that belong to scripts and tests and are no options."""
 
 DEFAULT_LABELS = ("liver", "spleen", "kidney", "vertebra", "tumour", "ventricle", "organ")

@@ -18,8 +18,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts._key import key_cookies
+
 EPILOG = """\
-Needs the package playwright and a Chromium. The first click of each slice waits until that slice is
+Needs the package playwright and a Chromium. A server with keys gets the one in the environment
+variable SAMED2D_KEY. The first click of each slice waits until that slice is
 encoded, unless the server has done so ahead; it is counted like the others.
 
 exit codes:
@@ -121,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 args=["--no-sandbox", "--use-gl=angle", "--enable-unsafe-swiftshader"],
             )
             page = browser.new_page(viewport={"width": 1400, "height": 900})
+            page.context.add_cookies(key_cookies(chosen.server))
             page.set_default_timeout(120_000)
             times = measure(page, chosen)
     except browsers.Error as error:

@@ -24,6 +24,11 @@ import requests
 import SimpleITK as sitk
 from requests_toolbelt import MultipartDecoder
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts._key import HELP as KEY_HELP
+from scripts._key import key_auth
+
 SOUND, FAILED, WRONG_ARGUMENTS, UNSOUND = 0, 1, 2, 3
 
 Voxel = tuple[int, int, int]
@@ -77,6 +82,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Voxels are indices i,j,k of the image: column, row, slice, from 0. "
+        f"{KEY_HELP} "
         "Exit status: 0 the mask is sound; 1 no answer, or a refusal; 2 wrong arguments; "
         "3 the mask is empty, misses a click or lies on another slice.",
     )
@@ -143,6 +149,7 @@ def send_click(options: argparse.Namespace) -> Answer:
             params={"image": options.image},
             files={"params": (None, json.dumps(request_params(options)))},
             timeout=options.timeout,
+            auth=key_auth(),
         )
     except requests.RequestException as error:
         raise ClickError(f"no answer from {options.server}: {error}") from error

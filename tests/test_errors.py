@@ -18,6 +18,7 @@ STATUSES = {
     "ForbiddenError": 403,
     "NotFoundError": 404,
     "SupersededError": 409,
+    "ConflictError": 409,
     "TooLargeError": 413,
     "ImageError": 415,
     "TrainingError": 500,

@@ -76,7 +76,7 @@ WRONG = {
 }
 
 
-MAY_BE_ZERO = ("embedding_disk_mb", "auto_train", "lease_minutes")
+MAY_BE_ZERO = ("embedding_disk_mb", "auto_train", "lease_minutes", "score_budget")
 
 
 def test_defaults() -> None:

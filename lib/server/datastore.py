@@ -46,6 +46,7 @@ from lib.imaging.grid import ReadLimits
 from lib.options import AppOptions, default_journal
 from lib.server.delivery import Delivery
 from lib.server.journal import Journal, SavedLabel, journal_folder
+from lib.server.local_datastore import SafeLocalDatastore
 from lib.server.pacs_archive import PacsArchive
 from lib.server.pacs_labels import FinalLabel, PacsLabels, entry_facts
 from lib.server.pacs_questions import (
@@ -58,6 +59,7 @@ from lib.server.pacs_questions import (
 from lib.server.pacs_segs import PacsSegs
 from lib.server.series_download import SeriesDownload, beside
 from lib.server.series_file import write_series
+from lib.server.standing import Standing
 from lib.training.durable import sync
 
 NO_IMAGES = {
@@ -72,7 +74,7 @@ Value = TypeVar("Value")
 logger = logging.getLogger(__name__)
 
 
-class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no types
+class PacsDatastore(SafeLocalDatastore, DICOMWebDatastore):  # type: ignore[misc]  # no types
     """Series of a PACS that are images, downloaded completely or not at all."""
 
     def __init__(self, *args: object, journal: Path | None = None, **kwargs: object) -> None:
@@ -213,7 +215,7 @@ class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no
             return self.save_final(image_id, Path(label_filename), label_info).image
         self.get_image_uri(image_id)  # the host knows images that were opened
         with room_for("a label", Path(self._datastore_path)):
-            saved = LocalDatastore.save_label(self, image_id, label_filename, label_tag, label_info)
+            saved = super().save_label(image_id, label_filename, label_tag, label_info)
         return str(saved)
 
     def save_final(self, image: str, path: Path, info: dict[str, Any]) -> SavedLabel:
@@ -221,6 +223,17 @@ class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no
         saved = self.labels.save(check_uid(image), path, info)
         self.forget_lists()
         return saved
+
+    def standing(self, image: str) -> Standing | None:
+        """The final label of an image, see `lib.server.standing`."""
+        newest = self.labels.journal.newest(check_uid(image))
+        try:
+            sources = self._remember("sources", self.labels.sources).get(image, ())
+        except UnavailableError:
+            return None if newest is None else _standing(newest)
+        if not sources:
+            return Standing()
+        return _standing(sources[0].entry) if sources[0].entry else Standing(sources[0].series)
 
     def forget_lists(self) -> None:
         """Ask the PACS anew for what there is."""
@@ -336,6 +349,10 @@ class PacsDatastore(DICOMWebDatastore):  # type: ignore[misc]  # the host has no
     def _query_labelled(self) -> list[str]:
         labelled = self._remember("sources", self.labels.sources)
         return [uid for uid in self.list_images() if uid in labelled]
+
+
+def _standing(entry: SavedLabel) -> Standing:
+    return Standing(entry.series_uid, entry.user, entry.saved)
 
 
 def configured(datastore: Datastore, options: AppOptions, deliver: bool) -> Datastore:

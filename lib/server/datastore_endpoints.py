@@ -29,13 +29,14 @@ from lib.errors import NotFoundError, RequestError
 from lib.imaging.volume import ReadLimits
 from lib.options import AppOptions
 from lib.server.audit import record
-from lib.server.datastore import PacsDatastore
+from lib.server.datastore import FINAL, PacsDatastore
 from lib.server.dispatch import image_path
 from lib.server.host_routes import exchange
 from lib.server.label_check import grid_of
 from lib.server.pacs_labels import no_label
 from lib.server.pacs_questions import room_for
 from lib.server.save_request import checked_image, checked_tag, decode_info
+from lib.server.standing import standing_of
 from lib.server.uploads import decode_object, image_suffix, keep, new_image_id
 
 IMAGE_FACTS = ("client_id", "description", "comment")
@@ -182,9 +183,15 @@ def answer_put_image_info(image: str, info: str = "{}", user: object = None) -> 
 
 
 def answer_label_info(label: str, tag: str, user: object = None) -> dict[str, Any]:
-    """``GET /datastore/label/info``: what is known of a label; nothing where there is none."""
-    found = app_instance().datastore().get_label_info(checked_image(label), checked_tag(tag))
-    return dict(found)
+    """``GET /datastore/label/info``: what is known of a label; nothing where there is none.
+
+    With the revision of a final one, so who reads it before the label's file can say on which label
+    they draw (`lib.server.standing`).
+    """
+    datastore, label, tag = app_instance().datastore(), checked_image(label), checked_tag(tag)
+    standing = standing_of(datastore, label) if tag == FINAL else None
+    found = dict(datastore.get_label_info(label, tag))
+    return {**found, "revision": standing.revision} if found and standing else found
 
 
 def answer_put_label_info(

@@ -25,6 +25,7 @@ from lib.server.datastore import PacsDatastore
 from lib.server.datastore_endpoints import check_datastore
 from lib.server.dicom_proxy import repair_proxy
 from lib.server.error_answers import answer_errors
+from lib.server.local_datastore import SafeLocalDatastore
 from lib.server.next_sample_endpoint import thread_next_sample
 from lib.server.other_endpoints import check_others
 from lib.server.protect import protect
@@ -76,6 +77,7 @@ def prepare_host() -> None:
     # The classes the host makes for DICOMweb and for sessions, the routes of a click, of the next
     # sample and to the PACS; the modules of ours say what is wrong with the host's.
     monailabel.interfaces.app.DICOMWebDatastore = PacsDatastore
+    monailabel.interfaces.app.LocalDatastore = SafeLocalDatastore
     monailabel.interfaces.app.Sessions = SafeSessions
     thread_infer()
     thread_labels()

@@ -6,14 +6,14 @@ grid, answer 500 to params that are no JSON, and hand out labels of a PACS not a
 are made again, with the same addresses, forms and sign-in.
 
 Concurrency contract: the functions run in as many threads at the same time as the web server has.
-The datastores have their own locks; two saves of one image end in some order, and in a PACS the
-journal keeps both.
+The datastores have their own locks; final labels of one image are saved in turn, and both are kept
+(`lib.server.standing`).
 """
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -34,7 +34,14 @@ from lib.server.host_routes import exchange
 from lib.server.label_check import RAW, grid_of, read_label_map
 from lib.server.pacs_labels import no_label
 from lib.server.pacs_questions import room_for
-from lib.server.save_request import checked_image, checked_tag, decode_info, label_suffix
+from lib.server.save_request import (
+    BASED_ON,
+    checked_image,
+    checked_tag,
+    decode_info,
+    label_suffix,
+)
+from lib.server.standing import check_base, standing_of, told_of, turns
 
 _host = monailabel.endpoints.datastore
 _save, _get, _check = _host.api_save_label, _host.api_download_label, _host.api_check_label
@@ -60,11 +67,15 @@ class Saved:
         label: its id.
         stored: it is where it belongs; false while it waits for the PACS.
         note: a sentence for the person who saved it.
+        replaced: a sentence on the label that stood before; empty where there was none.
+        revision: of this label, see `lib.server.standing`; empty where it is no final one.
     """
 
     label: str
     stored: bool
     note: str
+    replaced: str = ""
+    revision: str = ""
 
 
 def thread_labels() -> None:
@@ -129,16 +140,21 @@ def save_label(
     image, tag, info = checked_image(image), checked_tag(tag), decode_info(params or "")
     suffix = label_suffix(label.filename)
     info["user"] = user
+    base = info.pop(BASED_ON, None)
     with TemporaryDirectory(prefix="samed2d-save-") as folder:
         path = Path(folder, f"label{suffix}")
         with room_for("a label", path.parent), path.open("wb") as target:
             shutil.copyfileobj(label.file, target)
         limits = ReadLimits(max_voxels=app.options.max_voxels)
-        saved = _store(app.datastore(), image, path, tag, info, limits)
-    record("label saved", image, tag=tag, stored=saved.stored)
+        if tag != FINAL:
+            saved = _store(app.datastore(), image, path, tag, info, limits)
+        else:
+            saved = _replace(app.datastore(), image, path, base, info, limits)
+    record("label saved", image, tag=tag, stored=saved.stored, replaces=bool(saved.replaced))
     said = app.on_save_label(image, saved.label) if tag == FINAL else None
-    answer = {"image": image, "label": saved.label, "tag": tag}
-    return {**(said or {}), **answer, "stored": saved.stored, "note": saved.note}
+    answer = {"image": image, "label": saved.label, "tag": tag, "revision": saved.revision}
+    note = saved.note + saved.replaced
+    return {**(said or {}), **answer, "stored": saved.stored, "note": note}
 
 
 def label_path(datastore: Datastore, image: str, tag: str) -> Path:
@@ -154,6 +170,28 @@ def label_path(datastore: Datastore, image: str, tag: str) -> Path:
     if not uri or not Path(uri).is_file():
         raise no_label(image, tag)
     return Path(uri)
+
+
+def _replace(
+    datastore: Datastore,
+    image: str,
+    path: Path,
+    base: str | None,
+    info: dict[str, Any],
+    limits: ReadLimits,
+) -> Saved:
+    """Store a final label, unless it was drawn without knowing the one that stands.
+
+    Raises:
+        ConflictError: it was; nothing is stored.
+    """
+    with turns(image):
+        before = standing_of(datastore, image)
+        check_base(before, base)
+        saved = _store(datastore, image, path, FINAL, info, limits)
+        after = standing_of(datastore, image)
+    revision = after.revision if after else ""
+    return replace(saved, replaced=told_of(before), revision=revision)
 
 
 def _store(

@@ -13,12 +13,14 @@ from typing import Any
 from lib.errors import ImageError, RequestError
 from lib.server.requests import MAX_TEXT, SAVED_TAG, check_image_id
 
+BASED_ON = "based_on"
+"""Key of the revision that a label was drawn on, see `lib.server.standing`."""
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".bin")
 MAX_NAMES = 4096
 MAX_PARAMS = 1 << 19
 """Longest ``params``, in characters; the web server itself takes twice that."""
 
-_TEXTS = ("model", "client_id", "model_version", "algorithm")
+_TEXTS = ("model", "client_id", "model_version", "algorithm", BASED_ON)
 
 
 def checked_tag(tag: str | None) -> str:

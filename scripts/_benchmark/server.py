@@ -90,6 +90,8 @@ def _environment(home: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         # What is measured is not to be disturbed; --conf takes precedence.
         "SAMED2D_SCORE_BUDGET": "0",
+        # Keys of the servers of this computer are none of its own.
+        "XDG_CONFIG_HOME": str(home / "config"),
         "TMPDIR": str(home / "tmp"),
         "MONAI_LABEL_SESSION_PATH": str(home / "sessions"),
         "MONAI_LABEL_DICOMWEB_CACHE_PATH": str(home / "dicom"),

@@ -13,6 +13,7 @@ from requests_toolbelt import MultipartDecoder
 
 from scripts._benchmark.errors import BenchmarkError
 from scripts._benchmark.study import Points
+from scripts._key import key_auth
 
 OHIF_EXTRAS = {
     "result_extension": ".nrrd",
@@ -67,6 +68,7 @@ class Viewer:
     def __init__(self, url: str, model: str, image: str) -> None:
         self._url, self._model, self._image = url.rstrip("/"), model, image
         self._session = requests.Session()
+        self._session.auth = key_auth()
 
     def info(self) -> Mapping[str, Any]:
         """What ``/info/`` says of the model; empty where the server does not have it.

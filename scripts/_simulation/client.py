@@ -19,6 +19,7 @@ from lib.imaging.volume import read_volume
 from lib.prompts.simulate import FOREGROUND, IGNORED, Click, interior_click, next_click
 from lib.training.metrics import dice
 from scripts._benchmark.errors import BenchmarkError
+from scripts._key import key_auth
 
 Mask = NDArray[np.bool_]
 
@@ -52,6 +53,7 @@ class Annotator:
     def __init__(self, url: str, name: str = "simulated") -> None:
         self._url, self._name = url, name
         self._session = requests.Session()
+        self._session.auth = key_auth()
 
     def next(self, strategy: str) -> Next | None:
         """Ask for the next case; None where all are labelled."""

@@ -19,16 +19,17 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from monailabel.datastore.local import LocalDatastore
 
 from lib.errors import RequestError
 from lib.imaging.nrrd import write_nrrd
 from lib.imaging.volume import read_volume
 from lib.options import AppOptions
-from lib.server import save_endpoint
+from lib.server import datastore_endpoints, save_endpoint
 from lib.server.datastore import PacsDatastore
+from lib.server.datastore_endpoints import check_datastore
 from lib.server.error_answers import answer_errors
 from lib.server.label_check import LabelMap
+from lib.server.local_datastore import SafeLocalDatastore
 from lib.server.save_endpoint import thread_labels
 from lib.server.save_request import decode_info
 from tests.support.dicom_files import MR_SHAPE, mr_array, write_mr_series
@@ -47,10 +48,10 @@ def drawing() -> np.ndarray:
 class FakeApp:
     """What the endpoints use of the app."""
 
-    def __init__(self, store: LocalDatastore) -> None:
+    def __init__(self, store: SafeLocalDatastore) -> None:
         self.store, self.saved, self.options = store, [], AppOptions()
 
-    def datastore(self) -> LocalDatastore:
+    def datastore(self) -> SafeLocalDatastore:
         return self.store
 
     def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def local(tmp_path: Path) -> FakeApp:
     folder = tmp_path / "images"
     folder.mkdir()
     nibabel.save(nibabel.Nifti1Image(mr_array(), AFFINE), folder / "my case.nii.gz")
-    return FakeApp(LocalDatastore(str(folder), extensions=["*.nii.gz", "*.nrrd"]))
+    return FakeApp(SafeLocalDatastore(str(folder), extensions=["*.nii.gz", "*.nrrd"]))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,9 @@ def client(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient
 @contextmanager
 def client_of(app: FakeApp, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     thread_labels()
-    monkeypatch.setattr(save_endpoint, "app_instance", lambda: app)
+    check_datastore()
+    for module in (save_endpoint, datastore_endpoints):
+        monkeypatch.setattr(module, "app_instance", lambda: app)
     server = FastAPI()
     server.include_router(monailabel.endpoints.datastore.router)
     server.add_api_route("/other", lambda: "here")
@@ -187,6 +190,81 @@ def test_who_is_signed_in_is_noted_not_who_the_client_says(
     image = image_of(app)
     put(client, label_bytes(app), image, {**INFO, "user": "somebody else", "own": [1]})
     assert app.store.get_label_info(image, "final")["user"] == "admin"  # the host's, signed out
+
+
+def other_drawing() -> np.ndarray:
+    labels = np.zeros(MR_SHAPE, np.uint8)
+    labels[8:11, 2:9, 1] = 1
+    return labels
+
+
+def revision(client: TestClient, image: str) -> str:
+    query = {"label": image, "tag": "final"}
+    return str(client.get("/datastore/label/info", params=query).json().get("revision", ""))
+
+
+def test_a_label_that_somebody_else_saved_is_not_replaced_unseen(
+    client: TestClient, app: FakeApp
+) -> None:
+    image, hers, his = image_of(app), label_bytes(app), label_bytes(app, other_drawing())
+    assert revision(client, image) == ""
+    first = put(client, hers, image, {**INFO, "based_on": ""}).json()
+    assert first["revision"] == revision(client, image) != ""
+    assert "takes the place" not in first["note"]
+
+    for known in ("", "another"):
+        refused = put(client, his, image, {**INFO, "based_on": known})
+        assert refused.status_code == 409
+        assert "of admin at 20" in refused.json()["detail"]
+        assert "NOT saved" in refused.json()["detail"]
+    np.testing.assert_array_equal(saved_values(app), drawing())
+    assert revision(client, image) == first["revision"]
+
+    second = put(client, his, image, {**INFO, "based_on": first["revision"]}).json()
+    assert "takes the place of the label of admin at" in second["note"]
+    assert second["revision"] not in ("", first["revision"])
+    np.testing.assert_array_equal(saved_values(app), other_drawing())
+    # Who goes on from what they saved themselves is not in anybody's way.
+    again = put(client, hers, image, {**INFO, "based_on": second["revision"]})
+    assert again.status_code == 200
+
+
+def test_a_client_that_says_nothing_replaces_and_the_label_before_is_kept(
+    client: TestClient, app: FakeApp, pacs: MemoryPacs
+) -> None:
+    image = image_of(app)
+    put(client, label_bytes(app), image)
+    answer = put(client, label_bytes(app, other_drawing()), image)
+    assert answer.status_code == 200
+    assert "which is kept" in answer.json()["note"]
+    if isinstance(app.store, PacsDatastore):
+        first, second = app.store.labels.journal.entries()
+        assert second.supersedes == first.key
+        stored = [found for found in pacs.files if found.Modality == "SEG"]
+        assert {found.SeriesInstanceUID for found in stored} == {
+            first.series_uid,
+            second.series_uid,
+        }
+    else:
+        (kept,) = Path(app.store._datastore_path, "labels", "replaced", image).iterdir()
+        np.testing.assert_array_equal(read_volume(kept).array, drawing())
+        assert app.store.get_labels_by_image_id(image) == {"final": image}
+
+
+def test_of_many_who_saw_the_same_label_one_replaces_it(client: TestClient, app: FakeApp) -> None:
+    image = image_of(app)
+    base = put(client, label_bytes(app), image).json()["revision"]
+    content, answers = label_bytes(app, other_drawing()), []
+
+    def save() -> None:
+        answers.append(put(client, content, image, {**INFO, "based_on": base}).status_code)
+
+    threads = [threading.Thread(target=save) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == [200, *[409] * 5]
 
 
 def test_other_tags_stay_local_and_are_no_final_labels(client: TestClient, app: FakeApp) -> None:

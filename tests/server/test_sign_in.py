@@ -14,6 +14,7 @@ from monailabel.client import MONAILabelClient
 from lib.server.api_keys import add_user, remove_user
 from lib.server.audit import mark_of
 from lib.server.roles import GIVEN, Role
+from scripts import send_click
 from tests.support.server import RunningServer, start_server
 from tests.support.studies import PLAIN, write_small_study
 
@@ -137,6 +138,18 @@ def test_a_page_of_a_viewer_asks_for_the_key_and_is_shown_after(
         data = {"key": locked.keys[Role.ANNOTATOR]}
         done = browser.post(asked.url, data=data, timeout=60, allow_redirects=False)
         assert (done.status_code, done.headers["location"]) == (303, address)
+
+
+def test_a_script_sends_the_key_of_its_environment(
+    locked: Locked, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    click = ["--server", locked.server.url, "--image", PLAIN, "--point", "20,20,4"]
+    monkeypatch.delenv("SAMED2D_KEY", raising=False)
+    assert send_click.main(click) == send_click.FAILED
+    assert "401" in capsys.readouterr().err
+    monkeypatch.setenv("SAMED2D_KEY", locked.keys[Role.ANNOTATOR])
+    assert send_click.main(click) != send_click.FAILED
+    assert "401" not in capsys.readouterr().err
 
 
 def test_a_form_of_another_server_signs_nobody_in(locked: Locked) -> None:

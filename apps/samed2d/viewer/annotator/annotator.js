@@ -4,7 +4,7 @@
  */
 
 import { Assist } from './assist.js';
-import { arrive, next, save } from './cycle.js';
+import { arrive, next, replaceOther, save, showOther } from './cycle.js';
 import { sentenceOf, UseError } from './errors.js';
 import { activePane, displaySetIn, follow } from './host.js';
 import { Keeper } from './keeper.js';
@@ -38,6 +38,8 @@ export class Annotator extends EventTarget {
     /** Who is signed in. @type {{username: string, role: string} | null} */
     this.caller = null;
     this.closed = false;
+    /** Somebody else saved this image. @type {import('./errors.js').Conflict | null} */
+    this.conflict = null;
     /** @type {string[]} */
     this.strategies = [];
     this.keeper = new Keeper(error => this.fail(error));
@@ -154,6 +156,9 @@ export class Annotator extends EventTarget {
       if (!this.session) {
         this.tool.choose('prompt');
       }
+      if (session !== this.session) {
+        this.conflict = null;
+      }
       this.session = session;
       await session.map.show();
       arrive(this);
@@ -210,6 +215,16 @@ export class Annotator extends EventTarget {
   /** Save all labels of this image. */
   save() {
     void this.queue.add(() => save(this));
+  }
+
+  /** Decide for the label that somebody else has saved meanwhile. */
+  showOther() {
+    void this.queue.add(() => showOther(this));
+  }
+
+  /** Decide for the own one. */
+  replaceOther() {
+    void this.queue.add(() => replaceOther(this));
   }
 
   /**

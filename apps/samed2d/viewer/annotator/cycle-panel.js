@@ -14,6 +14,9 @@ export function casePart(annotator) {
   const select = make('select', { title: 'How the next image is chosen' });
   select.onchange = () => chooseStrategy(select.value);
   const state = make('p', { className: 'samed2d-saved' });
+  const look = button('Show theirs', 'show-other', () => annotator.showOther(), 'Undo: yours');
+  const mine = button('Save mine in its place', 'replace-other', () => annotator.replaceOther());
+  const choice = make('div', { className: 'samed2d-row' }, look, mine);
   const update = () => {
     const { session, strategies } = annotator;
     if (select.length !== strategies.length) {
@@ -21,11 +24,12 @@ export function casePart(annotator) {
       select.replaceChildren(...options);
       select.value = chosenStrategy();
     }
+    choice.hidden = !annotator.conflict;
     save.disabled = !session?.unsaved;
     state.textContent = !session ? '' : session.unsaved ? 'Not saved' : 'Everything is saved';
   };
   const row = make('div', { className: 'samed2d-row' }, save, skip, next, select);
-  return { element: section('Image', row, state), update };
+  return { element: section('Image', row, choice, state), update };
 }
 
 /** "random" stands for what the server is set to. @param {string} name */

@@ -1,6 +1,6 @@
 /** The round of annotation: save, skip, next, learn. Server's words are passed on as they are. */
 
-import { LostConnection, UseError } from './errors.js';
+import { Conflict, LostConnection, UseError } from './errors.js';
 import { activePane, displaySetIn, showSlice } from './host.js';
 import { ROUTE } from './ids.js';
 import { nextSample } from './server.js';
@@ -34,13 +34,37 @@ export const chooseStrategy = name => localStorage.setItem(STRATEGY_KEY, name);
 export async function save(annotator) {
   const session = annotator.needSession();
   annotator.say('Saving');
-  const { stored, note } = await session.save(clientName());
+  annotator.conflict = null;
+  const answer = await session.save(clientName()).catch(error => {
+    annotator.conflict = error instanceof Conflict ? error : null;
+    throw error;
+  });
+  const { stored, note } = answer;
   // Who reads "Saved" and reloads must not find the work as an unsaved one.
   await annotator.keeper.flush();
   annotator.say(stored ? `Saved. ${note}` : note);
   if (!stored) {
     void watch(annotator, session);
   }
+}
+
+/**
+ * Look at the label that somebody else has saved; what was drawn here is one undo away.
+ * @param {import('./annotator.js').Annotator} annotator
+ */
+export async function showOther(annotator) {
+  await annotator.needSession().takeSaved();
+  annotator.conflict = null;
+  annotator.say('This is the other label. Undo brings back yours; then save it in its place.');
+}
+
+/**
+ * Save in the place of the label that somebody else has saved, which the server keeps.
+ * @param {import('./annotator.js').Annotator} annotator
+ */
+export async function replaceOther(annotator) {
+  annotator.needSession().base = annotator.conflict?.revision ?? '';
+  await save(annotator);
 }
 
 /**

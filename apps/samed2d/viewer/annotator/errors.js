@@ -29,6 +29,18 @@ export class SignedOut extends LostConnection {
   }
 }
 
+/** Somebody else has saved a label of the image that this one was drawn without. */
+export class Conflict extends Error {
+  /**
+   * @param {string} sentence of the server
+   * @param {string} revision of the other label
+   */
+  constructor(sentence, revision) {
+    super(sentence);
+    this.revision = revision;
+  }
+}
+
 /** The picture or the click cannot be used, which no server was asked about. */
 export class UseError extends Error {}
 

@@ -1,6 +1,6 @@
 /** Every question to the annotation server, as docs/reference/http.md describes them. */
 
-import { LostConnection, ServerError, SignedOut } from './errors.js';
+import { Conflict, LostConnection, ServerError, SignedOut } from './errors.js';
 
 /** @typedef {Record<string, any>} Facts the JSON part of an answer */
 
@@ -107,13 +107,15 @@ export async function infer(model, image, params, start = null, signal = undefin
 /**
  * The newest final label of an image.
  * @param {string} image
- * @returns {Promise<{file: Blob, names: Map<number, string>} | null>} NIfTI; null where none is
+ * @returns {Promise<{file: Blob, names: Map<number, string>, revision: string} | null>} NIfTI; null
+ *   where none is
  */
 export async function savedLabel(image) {
-  const query = `label=${named(image)}&tag=final`;
   try {
-    const file = await (await ask(`/datastore/label?${query}`)).blob();
-    return { file, names: namesOf(await json(`/datastore/label/info?${query}`)) };
+    // Before the file: one that is replaced in between must not pass for the newer one.
+    const facts = await labelFacts(image);
+    const file = await (await ask(`/datastore/label?label=${named(image)}&tag=final`)).blob();
+    return { file, names: namesOf(facts), revision: facts.revision ?? '' };
   } catch (error) {
     if (error instanceof ServerError && error.status === 404) {
       return null;
@@ -133,13 +135,22 @@ function namesOf(facts) {
  * @param {string} image
  * @param {Uint8Array} values of the whole image, i fastest
  * @param {Facts} params see docs/reference/http.md
- * @returns {Promise<{stored: boolean, note: string}>}
+ * @returns {Promise<{stored: boolean, note: string, revision: string}>}
+ * @throws {Conflict} another label stands than the one that `params.based_on` names
  */
-export function saveLabel(image, values, params) {
+export async function saveLabel(image, values, params) {
   const form = new FormData();
   form.append('params', JSON.stringify(params));
   form.append('label', new Blob([/** @type {BlobPart} */ (values)]), 'label.bin');
-  return json(`/datastore/label?image=${named(image)}&tag=final`, { method: 'PUT', body: form });
+  const address = `/datastore/label?image=${named(image)}&tag=final`;
+  try {
+    return await json(address, { method: 'PUT', body: form });
+  } catch (error) {
+    if (error instanceof ServerError && error.status === 409) {
+      throw new Conflict(error.message, (await labelFacts(image)).revision ?? '');
+    }
+    throw error;
+  }
 }
 
 /**

@@ -23,6 +23,7 @@ export const CLICK_MODEL = 'samed2d';
  * @property {[string, import('./prompts.js').Prompt][]} prompts
  * @property {import('./history.js').Step[]} done
  * @property {import('./history.js').Step[]} undone
+ * @property {string} [base] revision of the saved label that it was drawn on
  */
 
 /** One series. */
@@ -52,6 +53,8 @@ export class Session extends EventTarget {
     this._saved = undefined;
     /** Unsaved work came from an earlier page. */
     this._restored = false;
+    /** Revision of the saved label that all this was drawn on; '' for none. */
+    this.base = '';
     /** How sure a volume was of the label, by slice. @type {Map<number, number>} */
     this.confidence = new Map();
     /** Slices that the server has encoded. @type {Set<number>} */
@@ -141,6 +144,36 @@ export class Session extends EventTarget {
     if (!saved) {
       return false;
     }
+    const slices = await this._changesTo(saved);
+    this.base = saved.revision;
+    this.map.apply(slices, 'after');
+    this._remember(slices, 'after');
+    this.changed();
+    return true;
+  }
+
+  /**
+   * Show the label that somebody else has saved, as a step; undo brings back what was here.
+   */
+  async takeSaved() {
+    this.notice();
+    const saved = await savedLabel(this.image);
+    this.base = saved?.revision ?? '';
+    if (saved) {
+      const slices = await this._changesTo(saved);
+      const over = [...this.prompts].map(([key, before]) => ({ key, before, after: null }));
+      this._do({ title: 'the other label', slices, prompts: over });
+      this._saved = this.history.done.at(-1);
+      this._restored = false;
+      this.changed();
+    }
+  }
+
+  /**
+   * What turns the label map into a saved one.
+   * @param {{file: Blob, names: Map<number, string>}} saved
+   */
+  async _changesTo(saved) {
     const values = await readLabelMap(saved.file, this.grid.shape);
     const meant = new Map();
     for (const value of new Set(values)) {
@@ -149,17 +182,13 @@ export class Session extends EventTarget {
       }
     }
     const [columns, rows] = this.grid.shape;
-    const slices = this.grid.slices.flatMap((_, k) => {
+    return this.grid.slices.flatMap((_, k) => {
       const after = Uint8Array.from(
         { length: columns * rows },
         (_unused, n) => meant.get(values[k * columns * rows + n]) ?? 0
       );
-      return difference(k, new Uint8Array(after.length), after) ?? [];
+      return difference(k, this.map.slice(k), after) ?? [];
     });
-    this.map.apply(slices, 'after');
-    this._remember(slices, 'after');
-    this.changed();
-    return true;
   }
 
   /** @param {string} name @returns {number} value of the label, which is added where missing */
@@ -179,7 +208,8 @@ export class Session extends EventTarget {
     });
     const { done, undone } = this.history;
     const prompts = [...this.prompts];
-    return { labels: this.labels, label: this.label, slices, prompts, done, undone };
+    const { labels, label, base } = this;
+    return { labels, label, slices, prompts, done, undone, base };
   }
 
   /**
@@ -196,6 +226,7 @@ export class Session extends EventTarget {
     this.history.done = snapshot.done;
     this.history.undone = snapshot.undone;
     this._restored = true;
+    this.base = snapshot.base ?? '';
     this.choose(snapshot.label);
   }
 
@@ -203,6 +234,7 @@ export class Session extends EventTarget {
    * Store all labels of the image as its final label.
    * @param {string} client who saves
    * @returns {Promise<{stored: boolean, note: string}>} of the server
+   * @throws {Conflict} somebody else has saved meanwhile
    */
   async save(client) {
     this.notice();
@@ -215,7 +247,9 @@ export class Session extends EventTarget {
       model: CLICK_MODEL,
       model_version: String(this.facts?.model_version ?? ''),
       client_id: client,
+      based_on: this.base,
     });
+    this.base = answer.revision;
     this._saved = last;
     this._restored = false;
     this.changed();

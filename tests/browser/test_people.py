@@ -1,19 +1,23 @@
-"""The viewers on a server with keys: they ask for one, keep it, and lose no work without it."""
+"""The viewers on a server with keys: signing in, and several people at one image."""
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel
 import numpy as np
+import pydicom
 import pytest
+import requests
 from playwright.sync_api import Page, expect
 
 from lib.server.api_keys import add_user, remove_user
 from lib.server.roles import Role
-from tests.browser.annotate import MILLISECONDS, AnnotateViewer, Series
+from tests.browser.annotate import MILLISECONDS, AnnotateViewer, Labels, Series
 from tests.support.browser import open_page
 from tests.support.organs import CT_SERIES, organ_click, organ_mask
 from tests.support.orthanc import RunningOrthanc
@@ -132,3 +136,73 @@ def test_ohif_of_monai_label_asks_too(locked: Locked, page: Page) -> None:
     expect(page.locator("[data-cy='study-list-results'] tr").first).to_be_visible(
         timeout=MILLISECONDS
     )
+
+
+def test_two_people_draw_one_image_and_nobody_overwrites_unseen(
+    locked: Locked, pacs: RunningOrthanc, page: Page
+) -> None:
+    viewer = AnnotateViewer(page, locked.server.url, Series.of(CT_SERIES))
+    page.goto(
+        f"{locked.server.url}/samed2d/annotate?StudyInstanceUIDs={pacs.study_uids()[0]}",
+        timeout=MILLISECONDS,
+    )
+    sign_in(page, add_user(locked.file, "Cleo Dahl", Role.ANNOTATOR))
+    viewer.wait_until_ready()
+    viewer.wait_until_idle()
+    click = organ_click(organ_mask("liver"))
+    viewer.show(click[2])
+    viewer.click(click)
+    mine = viewer.painted()
+
+    theirs = np.zeros_like(mine)
+    theirs[3:9, 4:12, 1] = 1
+    save_as(locked, add_user(locked.file, "Dan Eriksen", Role.ANNOTATOR), theirs)
+    viewer.press("save")
+    viewer.expect_message(re.compile("without the one of Dan Eriksen at .*NOT saved"), "error")
+    np.testing.assert_array_equal(saved(locked), theirs)
+
+    viewer.press("show-other")
+    viewer.expect_message("This is the other label", "good")
+    np.testing.assert_array_equal(viewer.painted() > 0, theirs > 0)
+    expect(viewer.button("replace-other")).to_be_hidden()
+    viewer.press("undo")
+    np.testing.assert_array_equal(viewer.painted(), mine)
+
+    theirs[3:9, 4:12, 2] = 1
+    save_as(locked, add_user(locked.file, "Eva Falk", Role.ANNOTATOR), theirs)
+    viewer.press("save")
+    viewer.expect_message("without the one of Eva Falk", "error")
+    viewer.press("replace-other")
+    viewer.expect_message("It takes the place of the label of Eva Falk", "good")
+    np.testing.assert_array_equal(saved(locked), mine)
+
+
+def save_as(locked: Locked, key: str, labels: Labels) -> None:
+    """Save as 3D Slicer does, which does not say on what it drew."""
+    answer = requests.put(
+        f"{locked.server.url}/datastore/label",
+        params={"image": series_uid(), "tag": "final"},
+        data={"params": '{"label_info": [{"name": "liver", "idx": 1}]}'},
+        files={"label": ("label.bin", labels.tobytes(order="F"))},
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=60,
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def saved(locked: Locked) -> Labels:
+    """The final label as the server hands it out."""
+    answer = requests.get(
+        f"{locked.server.url}/datastore/label",
+        params={"label": series_uid(), "tag": "final"},
+        headers={"Authorization": f"Bearer {add_user(locked.file, 'a check', Role.ADMIN)}"},
+        timeout=60,
+    )
+    remove_user(locked.file, "a check")
+    content = gzip.decompress(answer.content)
+    return np.asarray(nibabel.Nifti1Image.from_bytes(content).dataobj).astype(np.uint8)
+
+
+def series_uid() -> str:
+    first = min(CT_SERIES.iterdir())
+    return str(pydicom.dcmread(first, stop_before_pixels=True).SeriesInstanceUID)

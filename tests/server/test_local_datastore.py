@@ -1,0 +1,127 @@
+"""A folder's datastore when things go wrong: nothing that was saved is lost."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from lib.server import local_datastore
+from lib.server.local_datastore import KEPT, SafeLocalDatastore
+
+IMAGE = "my case"
+
+
+def write(path: Path, value: int) -> Path:
+    nibabel.save(nibabel.Nifti1Image(np.full((4, 5, 3), value, np.uint8), np.eye(4)), path)
+    return path
+
+
+def values(path: str | Path) -> set[int]:
+    return set(np.unique(np.asarray(nibabel.load(path).dataobj)).tolist())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    write(tmp_path / "images" / f"{IMAGE}.nii.gz", 7)
+    return tmp_path / "images"
+
+
+def opened(folder: Path) -> SafeLocalDatastore:
+    return SafeLocalDatastore(str(folder), extensions=["*.nii.gz", "*.nrrd"])
+
+
+def save(store: SafeLocalDatastore, value: int, folder: Path, **info: str) -> None:
+    store.save_label(IMAGE, str(write(folder.parent / "l.nii.gz", value)), "final", info)
+
+
+def test_what_was_saved_is_there_after_a_restart(folder: Path) -> None:
+    save(opened(folder), 1, folder, user="anna")
+    again = opened(folder)
+    assert values(again.get_label_uri(IMAGE, "final")) == {1}
+    standing = again.standing(IMAGE)
+    assert (standing.user, bool(standing.revision), standing.saved[:2]) == ("anna", True, "20")
+
+
+def test_a_disk_that_is_full_leaves_the_label_before(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(folder)
+    save(store, 1, folder)
+    before = store.standing(IMAGE)
+
+    def half(source: Path, target: Path) -> None:
+        Path(target).write_bytes(Path(source).read_bytes()[:20])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(local_datastore.shutil, "copyfile", half)
+    with pytest.raises(OSError, match="No space"):
+        save(store, 2, folder)
+    monkeypatch.undo()
+    assert store.standing(IMAGE).revision == before.revision
+    assert values(opened(folder).get_label_uri(IMAGE, "final")) == {1}
+    assert not list(folder.rglob(".part-*"))
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"name": 1, "objects": []}', "\x00" * 100])
+def test_a_damaged_list_is_set_aside_and_made_again(
+    folder: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(opened(folder), 1, folder)
+    path = folder / "datastore_v2.json"
+    path.write_text(text)
+    with caplog.at_level(logging.ERROR):
+        store = opened(folder)
+    assert store.list_images() == [IMAGE]
+    assert values(store.get_label_uri(IMAGE, "final")) == {1}
+    (aside,) = folder.glob("datastore_v2-damaged-*")
+    assert aside.read_text() == text
+    assert aside.name in caplog.text
+
+
+def test_as_many_replaced_labels_are_kept_as_said(folder: Path) -> None:
+    store = opened(folder)
+    for value in range(KEPT + 5):
+        save(store, value, folder)
+    kept = sorted((folder / "labels" / "replaced" / IMAGE).iterdir())
+    assert [values(path) for path in kept] == [{value} for value in range(4, KEPT + 4)]
+    store.refresh()
+    assert store.get_labels_by_image_id(IMAGE) == {"final": IMAGE}
+
+
+def test_where_files_have_one_name_only_a_copy_is_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(folder)
+    save(store, 1, folder)
+
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(local_datastore.os, "link", refuse)
+    save(store, 2, folder)
+    (kept,) = (folder / "labels" / "replaced" / IMAGE).iterdir()
+    assert (values(kept), values(store.get_label_uri(IMAGE, "final"))) == ({1}, {2})
+
+
+def test_a_label_that_was_removed_by_hand_is_none(folder: Path) -> None:
+    store = opened(folder)
+    save(store, 1, folder)
+    Path(store.get_label_uri(IMAGE, "final")).unlink()
+    assert store.standing(IMAGE).revision == ""
+    save(store, 2, folder)
+    assert values(store.get_label_uri(IMAGE, "final")) == {2}
+
+
+def test_another_kind_of_file_takes_the_place_of_the_first(folder: Path) -> None:
+    store = opened(folder)
+    save(store, 1, folder)
+    other = folder.parent / "l.nrrd"
+    shutil.copy(folder / f"{IMAGE}.nii.gz", other)
+    store.save_label(IMAGE, str(other), "final", {})
+    assert [path.name for path in (folder / "labels" / "final").iterdir()] == [f"{IMAGE}.nrrd"]
