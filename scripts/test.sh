@@ -8,6 +8,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/_environment.sh"
 readonly ORTHANC=/usr/sbin/Orthanc
 readonly DICOMWEB_PLUGIN=/usr/share/orthanc/plugins/libOrthancDicomWeb.so
 readonly CHROMIUM=/usr/bin/chromium
+readonly NGINX=/usr/sbin/nginx
 
 usage() {
     cat <<TEXT
@@ -30,6 +31,7 @@ missing_packages() {
     [[ -x $ORTHANC ]] || echo orthanc
     [[ -e $DICOMWEB_PLUGIN ]] || echo orthanc-dicomweb
     [[ -x $CHROMIUM ]] || echo chromium
+    [[ -x $NGINX ]] || echo nginx
     # torch.compile writes C++ and has it compiled.
     command -v g++ >/dev/null || echo g++
     # It fetches OHIF and the programs that check our extension of it.
@@ -43,8 +45,8 @@ install_system_packages() { # PACKAGE ...
     ${as_root[@]+"${as_root[@]}"} apt-get update -qq
     ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -qq --no-install-recommends "$@" </dev/null
-    say "note: Debian starts the service orthanc where systemd runs; the tests do not need it:" \
-        "systemctl disable --now orthanc"
+    say "note: Debian starts the services orthanc and nginx where systemd runs; the tests do not" \
+        "need them: systemctl disable --now orthanc nginx"
 }
 
 install_system=false

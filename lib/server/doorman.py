@@ -1,9 +1,7 @@
 """Whose key or token a request carries.
 
-Two kinds are known: API keys (`lib.server.api_keys`), and tokens of an OpenID Connect realm, which
-the host checks where ``MONAI_LABEL_AUTH_ENABLE`` is set. Of that check (0.8.5, endpoints/user/auth)
-``jwt.decode`` is called without naming an algorithm, which PyJWT refuses: every token is answered
-with 401. `repair_token_check` names RS256, the one that OpenID Connect requires.
+Two kinds are known: API keys (`lib.server.api_keys`), and tokens of an OpenID Connect realm
+(`lib.server.realm`) where the host's ``MONAI_LABEL_AUTH_ENABLE`` is set.
 
 Concurrency contract: ``_lock`` guards the users that were read and the keys that were tried. A key
 is tried in a thread outside of it, two at a time, because that is slow by intention; a key that was
@@ -12,20 +10,16 @@ right once is recognised at once until the file changes.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import hmac
 import logging
 import secrets
 import threading
 from collections.abc import Hashable
-from types import SimpleNamespace
 
 import anyio
 import anyio.to_thread
 import jwt
-import monailabel.endpoints.user.auth as host_auth
-import requests
 from cachetools import LRUCache
 from monailabel.config import settings
 
@@ -34,11 +28,11 @@ from lib.options import AppOptions, default_api_keys
 from lib.server.api_keys import User, owner_of, read_users
 from lib.server.audit import record
 from lib.server.caller import CALLER, Caller
+from lib.server.realm import Realm, name_of, roles_of
 from lib.server.roles import Role
 
 AT_ONCE = 2
 KNOWN_KEYS = 1024
-ALGORITHMS = ["RS256"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +55,8 @@ class Doorman:
         self._stamp: Hashable = None
         self._users: tuple[User, ...] = ()
         self._known: LRUCache[bytes, Caller] = LRUCache(KNOWN_KEYS)
+        address, client = settings.MONAI_LABEL_AUTH_REALM_URI, settings.MONAI_LABEL_AUTH_CLIENT_ID
+        self._realm = Realm(address, client)
         self._has_keys = options.api_keys is not None
         if self.has_keys:
             self._read()
@@ -98,7 +94,7 @@ class Doorman:
         """As `caller`; slow, and to be called in a thread."""
         known = self._recognise(token) or self._of_key(token)
         if known is None and self.has_realm:
-            known = _of_realm(token)
+            known = self._of_realm(token)
         return known
 
     def _recognise(self, token: str) -> Caller | None:
@@ -120,6 +116,16 @@ class Doorman:
                 self._known[self._mark(token)] = caller
         _tell(caller)
         return caller
+
+    def _of_realm(self, token: str) -> Caller | None:
+        try:
+            claims = self._realm.claims(token)
+        except jwt.InvalidTokenError as error:
+            logger.warning("token refused: %s", error)
+            return None
+        roles, name = roles_of(claims), name_of(claims)
+        role = _role_of_realm(roles)
+        return Caller(name, role, host_roles=tuple(roles)) if role is not None and name else None
 
     def _mark(self, token: str) -> bytes:
         return hmac.digest(self._secret, token.encode("utf-8", "replace"), hashlib.sha256)
@@ -145,30 +151,6 @@ class Doorman:
         stat = self._path.stat()
         self._users, self._stamp = users, (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         self._known.clear()
-
-
-def repair_token_check() -> None:
-    """Have the host name the algorithm of a token; may be called again."""
-    repaired = functools.partial(jwt.decode, algorithms=ALGORITHMS)
-    host_auth.jwt = SimpleNamespace(decode=repaired)
-
-
-def _of_realm(token: str) -> Caller | None:
-    try:
-        user = host_auth.from_token(token)
-    except jwt.InvalidTokenError as error:
-        logger.warning("token refused: %s", error)
-        return None
-    except (requests.RequestException, KeyError, ValueError) as error:
-        raise UnavailableError(
-            got="no answer from the sign-in service",
-            allowed="an OpenID Connect realm that answers",
-            todo="check MONAI_LABEL_AUTH_REALM_URI and that the service runs",
-        ) from error
-    role = _role_of_realm(user.roles)
-    if role is None or not user.username:
-        return None
-    return Caller(user.username, role, host_roles=tuple(user.roles))
 
 
 def _role_of_realm(roles: list[str]) -> Role | None:

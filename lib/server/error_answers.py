@@ -15,7 +15,8 @@ from monailabel.interfaces.exception import (
 )
 from starlette.exceptions import HTTPException
 
-from lib.errors import RequestError, Samed2dError
+from lib.errors import RequestError, Samed2dError, UnavailableError
+from lib.server.pacs_questions import FULL
 from lib.server.refusal import refusal
 
 MAX_WRONG = 4
@@ -36,6 +37,7 @@ def answer_errors(server: FastAPI) -> None:
     server.add_exception_handler(MONAILabelException, _answer_host_error)
     server.add_exception_handler(RequestValidationError, _answer_wrong_form)
     server.add_exception_handler(HTTPException, _answer_refusal)
+    server.add_exception_handler(OSError, _answer_disk)
     server.add_exception_handler(Exception, _answer_unexpected_error)
     server.middleware_stack = server.build_middleware_stack()
 
@@ -82,6 +84,19 @@ def _answer_refusal(request: Request, error: Exception) -> JSONResponse:
     answer = _detail(error.status_code, text if text.endswith(".") else f"{text}.")
     answer.headers.update(error.headers or {})
     return answer
+
+
+def _answer_disk(request: Request, error: Exception) -> JSONResponse:
+    """A disk that is full may be met anywhere; other errors of the system are faults of ours."""
+    if not isinstance(error, OSError) or error.errno not in FULL:
+        raise error
+    full = UnavailableError(
+        got=f"no room on a disk of the server ({error.strerror})",
+        allowed="room for what this request writes",
+        todo="tell the person who runs the server; nothing of the request was kept",
+    )
+    logger.error("%s %s: %s", request.method, request.url.path, full.message)
+    return refusal(full)
 
 
 def _answer_unexpected_error(request: Request, error: Exception) -> JSONResponse:

@@ -23,7 +23,8 @@ import shutil
 import threading
 import time
 import uuid
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from monailabel.interfaces.exception import ImageNotFoundException
 
 from lib.server.audit import mark_of
 from lib.server.standing import Standing
-from lib.training.durable import sync, write_whole
+from lib.training.durable import sync
 
 FINAL = str(DefaultLabelTag.FINAL.value)
 REPLACED = "replaced"
@@ -79,17 +80,24 @@ class SafeLocalDatastore(LocalDatastore):  # type: ignore[misc]  # the host has 
             folder = Path(self._datastore.label_path(label_tag))
             place = folder / self._filename(image_id, suffix)
             before = self._path_of(image_id, label_tag)
-            if before is not None and label_tag == FINAL:
-                self._keep(image_id, before)
-            _put(Path(label_filename), place)
+            facts = {**(label_info or {}), "ts": int(time.time()), "name": place.name}
+            changed = DataModel(info=facts, ext=suffix)
+            # All that needs room comes before anything is replaced.
+            with _beside(place) as part, _beside(self._list) as part_of_list:
+                shutil.copyfile(label_filename, part)
+                sync(part)
+                self._write_list(part_of_list, image, label_tag, changed)
+                if before is not None and label_tag == FINAL:
+                    self._keep(image_id, before)
+                part.replace(place)
+                sync(folder)
+                self._take_list(part_of_list)
+            image.labels[label_tag] = changed
             if before is not None and before != place:
                 before.unlink(missing_ok=True)
-            facts = {**(label_info or {}), "ts": int(time.time()), "name": place.name}
-            image.labels[label_tag] = DataModel(info=facts, ext=suffix)
-            self._write_list()
         return image_id
 
-    def standing(self, image: str) -> Standing:
+    def standing(self, image: str) -> Standing | None:
         """The final label of an image, see `lib.server.standing`."""
         path = self._path_of(image, FINAL)
         try:
@@ -134,7 +142,7 @@ class SafeLocalDatastore(LocalDatastore):  # type: ignore[misc]  # the host has 
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
         """Read the list where it has changed; a damaged one is set aside."""
-        path = Path(self._datastore_config_path)
+        path = self._list
         with self._turn:
             try:
                 super()._init_from_datastore_file(throw_exception=True)
@@ -150,29 +158,51 @@ class SafeLocalDatastore(LocalDatastore):  # type: ignore[misc]  # the host has 
         Args:
             lock: take the host's file lock; not where the caller holds it.
         """
-        with self._turn, self._file_lock() if lock else nullcontext():
-            self._write_list()
+        with (
+            self._turn,
+            self._file_lock() if lock else nullcontext(),
+            _beside(self._list) as part,
+        ):
+            self._write_list(part)
+            self._take_list(part)
 
-    def _write_list(self) -> None:
-        path = Path(self._datastore_config_path)
-        listed = self._datastore.model_dump(exclude={"base_path"})
-        data = json.dumps(listed, indent=2, default=str).encode()
-        write_whole(path, data, path.with_name(f".part-{uuid.uuid4().hex}"))
-        self._config_ts = path.stat().st_mtime
+    @property
+    def _list(self) -> Path:
+        return Path(self._datastore_config_path)
+
+    def _write_list(
+        self, part: Path, image: Any = None, tag: str = "", changed: Any = None
+    ) -> None:
+        """Write the list beside its place, with one label as it will be."""
+        before = None if image is None else image.labels.get(tag)
+        try:
+            if image is not None:
+                image.labels[tag] = changed
+            listed = self._datastore.model_dump(exclude={"base_path"})
+        finally:
+            if image is not None:
+                del image.labels[tag]
+            if before is not None:
+                image.labels[tag] = before
+        part.write_text(json.dumps(listed, indent=2, default=str), encoding="utf-8")
+        sync(part)
+
+    def _take_list(self, part: Path) -> None:
+        part.replace(self._list)
+        sync(self._list.parent)
+        self._config_ts = self._list.stat().st_mtime
 
     def _file_lock(self) -> AbstractContextManager[object]:
         lock: AbstractContextManager[object] = host_local.FileLock(self._lock_file)
         return lock
 
 
-def _put(source: Path, place: Path) -> None:
-    """Copy a file to where it is whole or not there, and on the disk."""
+@contextmanager
+def _beside(place: Path) -> Iterator[Path]:
+    """A name for a file that will take the place of another; what is left of it is removed."""
     place.parent.mkdir(parents=True, exist_ok=True)
     part = place.with_name(f".part-{uuid.uuid4().hex}")
     try:
-        shutil.copyfile(source, part)
-        sync(part)
-        part.replace(place)
-        sync(place.parent)
+        yield part
     finally:
         part.unlink(missing_ok=True)

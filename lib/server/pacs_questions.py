@@ -21,6 +21,8 @@ from lib.imaging.dicomweb import limit_patience as limit_patience
 
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 MAX_UID = 64
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""Errors of a disk that takes no more."""
 
 PASSING = (408, 409, 425, 429)
 """Refusals (HTTP 4xx) that another try may not meet."""
@@ -60,7 +62,7 @@ def room_for(what: str, folder: Path) -> Iterator[None]:
     except requests.RequestException:  # an OSError too, but not of the disk
         raise
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
+        if error.errno not in FULL:
             raise
         raise UnavailableError(
             got=f"no room for {what} ({error.strerror})",

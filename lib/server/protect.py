@@ -17,7 +17,7 @@ from lib.options import AppOptions, default_audit_log
 from lib.server.addresses import addresses_of
 from lib.server.audit import open_audit
 from lib.server.caller import host_user
-from lib.server.doorman import Doorman, repair_token_check
+from lib.server.doorman import Doorman
 from lib.server.guard import Guard
 from lib.server.limits import MIB, LoadLimit, Queue, SizeLimit
 from lib.server.metrics import Metrics
@@ -33,7 +33,6 @@ def protect(server: FastAPI, options: AppOptions) -> None:
         OptionError: the file of keys or the audit log cannot be used.
     """
     open_audit(options.audit_log or default_audit_log())
-    repair_token_check()
     server.state.doorman = doorman = Doorman(options)
     origins = [str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS]
     server.state.queue = queue = Queue(options.max_waiting)

@@ -54,27 +54,28 @@ def running_server(studies: Path, conf: Mapping[str, str]) -> Iterator[RunningSe
         BenchmarkError: it ended during its start or did not answer in time; with its last words.
     """
     with tempfile.TemporaryDirectory(prefix="samed2d-benchmark-", ignore_cleanup_errors=True) as f:
-        home, port = Path(f), _free_port()
+        home, port = Path(f), free_port()
         for name in ("tmp", "sessions", "dicom"):
             (home / name).mkdir()
         with (home / "server.log").open("wb") as log:
             process = subprocess.Popen(
-                _command(studies, port, conf),
+                server_command(studies, port, conf),
                 cwd=home,
-                env=_environment(home),
+                env=server_environment(home),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches us alone, and we end the whole group
             )
         try:
-            seconds = _wait(f"http://127.0.0.1:{port}", process, home / "server.log")
+            seconds = wait_until_ready(f"http://127.0.0.1:{port}", process, home / "server.log")
             yield RunningServer(f"http://127.0.0.1:{port}", process.pid, seconds)
         finally:
-            _stop(process)
+            end_server(process)
 
 
-def _command(studies: Path, port: int, conf: Mapping[str, str]) -> list[str]:
+def server_command(studies: Path | str, port: int, conf: Mapping[str, str]) -> list[str]:
+    """The command line of a server on a port of the loopback; see `running_server`."""
     command = [sys.executable, "-m", "monailabel.main", "start_server"]
     command += ["--app", str(APP), "--studies", str(studies)]
     command += ["--host", "127.0.0.1", "--port", str(port)]
@@ -83,7 +84,8 @@ def _command(studies: Path, port: int, conf: Mapping[str, str]) -> list[str]:
     return command
 
 
-def _environment(home: Path) -> dict[str, str]:
+def server_environment(home: Path) -> dict[str, str]:
+    """Its environment: ours without options, with folders of its own in ``home``."""
     ours = ("MONAI_LABEL_", "SAMED2D_", "PYTHONPATH")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return kept | {
@@ -98,14 +100,18 @@ def _environment(home: Path) -> dict[str, str]:
     }
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> float:
-    """Seconds until ``/info/`` answers."""
+def wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> float:
+    """Seconds until ``/info/`` answers; that it wants a key is an answer too.
+
+    Raises:
+        BenchmarkError: it ended, or is silent.
+    """
     started = time.perf_counter()
     while (seconds := time.perf_counter() - started) < START_SECONDS:
         if process.poll() is not None:
             raise BenchmarkError(f"the server ended during its start: {_last_words(log)}")
         with contextlib.suppress(requests.RequestException):
-            if requests.get(f"{url}/info/", timeout=30).ok:
+            if requests.get(f"{url}/info/", timeout=30).status_code in (200, 401):
                 return seconds
         time.sleep(0.1)
     raise BenchmarkError(f"the server is silent after {START_SECONDS:.0f} s: {_last_words(log)}")
@@ -115,7 +121,7 @@ def _last_words(log: Path) -> str:
     return log.read_text(errors="replace")[-LOG_TAIL:].strip() or "it wrote nothing"
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def end_server(process: subprocess.Popen[bytes]) -> None:
     """End the process and its children, politely first."""
     _signal_group(process, signal.SIGTERM)
     try:
@@ -135,7 +141,8 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
             process.terminate()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nobody uses at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

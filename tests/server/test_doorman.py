@@ -1,61 +1,37 @@
-"""Tokens of an OpenID Connect realm, with the host's check repaired."""
+"""Tokens of an OpenID Connect realm, which a small server here plays over HTTP."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jwt
-import monailabel.endpoints.user.auth as host_auth
 import pytest
-import requests
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from lib.errors import OptionError, UnavailableError
 from lib.options import AppOptions
 from lib.server import doorman as module
-from lib.server.doorman import Doorman, repair_token_check
+from lib.server import realm as realm_module
+from lib.server.doorman import Doorman
 from lib.server.roles import Role
-
-
-def private_key() -> tuple[str, str]:
-    """A new RSA key: private and public part as PEM."""
-    key = rsa.generate_private_key(65537, 2048)
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return private.decode(), public.decode()
-
-
-PRIVATE, PUBLIC = private_key()
+from tests.support.issuer import Issuer, start_issuer
 
 
 @pytest.fixture
-def realm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Doorman:
-    """A doorman that asks a realm with our key."""
+def issuer() -> Iterator[Issuer]:
+    with start_issuer() as running:
+        yield running
+
+
+@pytest.fixture
+def realm(issuer: Issuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Doorman:
+    """A doorman that asks this issuer."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setattr(module.settings, "MONAI_LABEL_AUTH_ENABLE", True)
-    monkeypatch.setattr(host_auth, "get_public_key", lambda uri: PUBLIC)
-    monkeypatch.setattr(host_auth, "jwt", host_auth.jwt)
-    repair_token_check()
+    monkeypatch.setattr(module.settings, "MONAI_LABEL_AUTH_REALM_URI", issuer.address)
     return Doorman(AppOptions())
-
-
-def token(roles: list[str], key: str = PRIVATE, algorithm: str = "RS256", **claims: Any) -> str:
-    payload = {
-        "preferred_username": "anna",
-        "realm_access": {"roles": roles},
-        "exp": time.time() + 60,
-        **claims,
-    }
-    return jwt.encode(payload, key, algorithm=algorithm)
 
 
 @pytest.mark.parametrize(
@@ -66,36 +42,70 @@ def token(roles: list[str], key: str = PRIVATE, algorithm: str = "RS256", **clai
         (["monailabel-user"], Role.ANNOTATOR),
     ],
 )
-def test_a_valid_token(realm: Doorman, roles: list[str], role: Role) -> None:
+def test_a_valid_token(issuer: Issuer, realm: Doorman, roles: list[str], role: Role) -> None:
     assert realm.required
-    caller = realm.try_token(token(roles))
+    caller = realm.try_token(issuer.token(roles))
     assert caller is not None
     assert (caller.name, caller.role, caller.host_roles) == ("anna", role, tuple(roles))
+    assert realm.try_token(issuer.token(roles, azp=None, aud=["other", "monailabel-app"]))
 
 
-def test_tokens_that_are_not_valid(realm: Doorman) -> None:
-    other = private_key()[0]
-    roles = ["monailabel-admin"]
+WRONG: dict[str, dict[str, Any]] = {
+    "over": {"exp": time.time() - 60},
+    "without an end": {"exp": None},
+    "of another realm": {"iss": "http://127.0.0.1:9/realms/other"},
+    "for another program": {"azp": "other", "aud": "other"},
+    "for no program": {"azp": None},
+    "not yet valid": {"nbf": time.time() + 600},
+    "of nobody": {"preferred_username": None},
+    "of a number": {"preferred_username": 7},
+    "with other roles": {"realm_access": {"roles": ["somebody"]}},
+    "with roles of another form": {"realm_access": "monailabel-admin"},
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_token_that_is(issuer: Issuer, realm: Doorman, what: str) -> None:
+    assert realm.try_token(issuer.token(["monailabel-admin"])) is not None
+    assert realm.try_token(issuer.token(["monailabel-admin"], **WRONG[what])) is None
+
+
+def test_signatures_that_are_not_of_the_realm(issuer: Issuer, realm: Doorman) -> None:
+    payload = jwt.decode(issuer.token(["monailabel-admin"]), options={"verify_signature": False})
+    with start_issuer() as other:
+        foreign = other.token(["monailabel-admin"], iss=issuer.address)
+    header = {"kid": issuer.key_id}
     refused = [
-        "",
-        "x",
-        "a.b.c",
-        token(roles, exp=time.time() - 60),
-        token(roles, other),
-        token(["somebody"]),
-        token(roles, "0" * 64, "HS256"),
-        jwt.encode({"preferred_username": "anna"}, None, algorithm="none"),
+        *("", "x", "a.b.c", foreign),
+        jwt.encode(payload, "0" * 64, "HS256", headers=header),
+        jwt.encode(payload, None, "none", headers=header),
+        issuer.token(["monailabel-admin"])[:-4] + "AAAA",
     ]
     assert [realm.try_token(text) for text in refused] == [None] * len(refused)
 
 
-def test_a_realm_that_does_not_answer(realm: Doorman, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(uri: str) -> str:
-        raise requests.ConnectionError("refused")
+def test_a_new_key_of_the_realm_is_found(
+    issuer: Issuer, realm: Doorman, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = issuer.token(["monailabel-admin"])
+    assert realm.try_token(old) is not None
+    asked = issuer.asked
+    issuer.new_key()
+    new = issuer.token(["monailabel-admin"])
+    assert realm.try_token(new) is None, "it was asked a moment ago"
+    assert issuer.asked == asked
+    monkeypatch.setattr(realm_module, "PAUSE_SECONDS", 0.0)
+    assert realm.try_token(new) is not None
+    assert realm.try_token(old) is None
 
-    monkeypatch.setattr(host_auth, "get_public_key", away)
+
+def test_a_realm_that_does_not_answer(realm: Doorman, issuer: Issuer) -> None:
+    token = issuer.token(["monailabel-admin"])
+    issuer.silent = True
     with pytest.raises(UnavailableError, match="MONAI_LABEL_AUTH_REALM_URI"):
-        realm.try_token(token(["monailabel-admin"]))
+        realm.try_token(token)
+    issuer.silent = False
+    assert realm.try_token(token) is not None
 
 
 def test_a_named_file_that_is_not_there_ends_the_start(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import logging
 import re
 
@@ -52,6 +53,13 @@ def test_errors_of_the_host():
     assert failing(ImageNotFoundException("Image x not found")).status_code == 404
     answer = failing(MONAILabelException(MONAILabelError.INVALID_INPUT, "no such model"))
     assert (answer.status_code, answer.json()) == (400, {"detail": "no such model"})
+
+
+def test_a_disk_without_room_anywhere_is_a_sentence_and_no_fault_of_ours():
+    answer = failing(OSError(errno.ENOSPC, "No space left on device"))
+    assert answer.status_code == 503
+    assert "no room on a disk of the server" in answer.json()["detail"]
+    assert failing(PermissionError(errno.EACCES, "Permission denied")).status_code == 500
 
 
 def test_anything_else_is_a_reference_and_no_stack(caplog):

@@ -12,6 +12,7 @@ import pytest
 
 from lib.server import local_datastore
 from lib.server.local_datastore import KEPT, SafeLocalDatastore
+from lib.server.standing import Standing
 
 IMAGE = "my case"
 
@@ -45,6 +46,7 @@ def test_what_was_saved_is_there_after_a_restart(folder: Path) -> None:
     again = opened(folder)
     assert values(again.get_label_uri(IMAGE, "final")) == {1}
     standing = again.standing(IMAGE)
+    assert standing is not None
     assert (standing.user, bool(standing.revision), standing.saved[:2]) == ("anna", True, "20")
 
 
@@ -63,8 +65,28 @@ def test_a_disk_that_is_full_leaves_the_label_before(
     with pytest.raises(OSError, match="No space"):
         save(store, 2, folder)
     monkeypatch.undo()
-    assert store.standing(IMAGE).revision == before.revision
+    assert store.standing(IMAGE) == before
     assert values(opened(folder).get_label_uri(IMAGE, "final")) == {1}
+    assert not list(folder.rglob(".part-*"))
+
+
+def test_a_disk_without_room_for_the_list_leaves_the_label_before(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(folder)
+    save(store, 1, folder, user="anna")
+    before = store.standing(IMAGE)
+
+    def full(path: Path, text: str, encoding: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match="No space"):
+            save(store, 2, folder, user="ben")
+    assert store.standing(IMAGE) == before
+    assert opened(folder).get_label_info(IMAGE, "final")["user"] == "anna"
+    assert values(store.get_label_uri(IMAGE, "final")) == {1}
     assert not list(folder.rglob(".part-*"))
 
 
@@ -113,7 +135,7 @@ def test_a_label_that_was_removed_by_hand_is_none(folder: Path) -> None:
     store = opened(folder)
     save(store, 1, folder)
     Path(store.get_label_uri(IMAGE, "final")).unlink()
-    assert store.standing(IMAGE).revision == ""
+    assert store.standing(IMAGE) == Standing()
     save(store, 2, folder)
     assert values(store.get_label_uri(IMAGE, "final")) == {2}
 

@@ -1,0 +1,76 @@
+"""A training in the background of a server, again and again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+
+from scripts._key import KeyAuth
+
+SETTINGS: Mapping[str, Any] = {
+    "train": "decoder",
+    "publish": "force",
+    "max_epochs": 2,
+    "epoch_steps": 4,
+    "train_batch_size": 2,
+}
+PAUSE = 2.0
+TIMEOUT = 120
+
+
+class Trainings:
+    """Begins a training when the last one has ended; a context.
+
+    Args:
+        url: of the server.
+        key: of a trainer.
+
+    Attributes:
+        done: trainings that ended by themselves.
+        problems: sentences on those that failed.
+    """
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url, self._auth = url, KeyAuth(key)
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.done = 0
+        self.problems: list[str] = []
+
+    def __enter__(self) -> Trainings:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._end.is_set():
+                self._train()
+        except (requests.RequestException, ValueError, KeyError) as error:
+            self.problems.append(f"training: {error!r}")
+
+    def _train(self) -> None:
+        begun = self._ask("POST", "/train/samed2d", json=dict(SETTINGS))
+        if begun.status_code != requests.codes.ok:
+            self.problems.append(f"training: {begun.status_code} {begun.text[:300]}")
+            self._end.set()
+            return
+        while not self._end.wait(PAUSE):
+            if self._ask("GET", "/train/?check_if_running=true").status_code == 404:
+                state = self._ask("GET", "/train/").json()
+                self.done += state["status"] == "DONE"
+                if state["status"] not in ("DONE", "STOPPED"):
+                    self.problems.append(f"training: {state['status']} {state['details'][-3:]}")
+                return
+        self._ask("DELETE", "/train/")
+
+    def _ask(self, method: str, path: str, **options: Any) -> requests.Response:
+        return requests.request(
+            method, self._url + path, auth=self._auth, timeout=TIMEOUT, **options
+        )
