@@ -4,7 +4,8 @@
 Starts a server of its own with keys, on made-up images in a temporary folder. Users, a thread each,
 click on all images, save labels on top of each other's, fetch them, ask for the next case and for
 what the server has, in random order without a pause, while a training runs in the background,
-again and again. It fails if
+again and again; there are more requests than --requests if no training has ended by then. It
+fails if
 
 * an answer is none that it should be, or none comes at all;
 * the same click of two users on the same image and version gets two answers;
@@ -28,6 +29,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,10 +74,11 @@ class Crowd:
     ledger: Ledger
     tally: Tally
 
-    def work(self, requests: int) -> None:
-        """Send so many requests, and a few more."""
+    def work(self, requests: int, may_end: Callable[[], bool] = lambda: True) -> None:
+        """Send so many requests, and more until it may end."""
         threads = [
-            threading.Thread(target=self._work, args=(person, requests)) for person in self.people
+            threading.Thread(target=self._work, args=(person, requests, may_end))
+            for person in self.people
         ]
         for thread in threads:
             thread.start()
@@ -90,8 +93,8 @@ class Crowd:
             )
         print()
 
-    def _work(self, person: Person, requests: int) -> None:
-        while self.tally.count + self.tally.lost < requests:
+    def _work(self, person: Person, requests: int, may_end: Callable[[], bool]) -> None:
+        while self.tally.count + self.tally.lost < requests or not may_end():
             try:
                 person.act()
             except Exception as error:  # a thread that ends in silence would look like success
@@ -143,7 +146,7 @@ def soak(chosen: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 crowd.work(chosen.requests)
             else:
                 with trainings:
-                    crowd.work(chosen.requests)
+                    crowd.work(chosen.requests, trainings.seen)
         seconds = time.perf_counter() - began
         crowd.settle(cases)
     finally:

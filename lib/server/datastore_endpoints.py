@@ -26,13 +26,12 @@ from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.others.generic import file_checksum, get_mime_type
 
 from lib.errors import NotFoundError, RequestError
-from lib.imaging.volume import ReadLimits
 from lib.options import AppOptions
 from lib.server.audit import record
 from lib.server.datastore import FINAL, PacsDatastore
 from lib.server.dispatch import image_path
 from lib.server.host_routes import exchange
-from lib.server.label_check import grid_of
+from lib.server.odd_files import check_image
 from lib.server.pacs_labels import no_label
 from lib.server.pacs_questions import room_for
 from lib.server.save_request import checked_image, checked_tag, decode_info
@@ -99,7 +98,7 @@ def answer_add_image(
     with TemporaryDirectory(prefix="samed2d-add-") as folder:
         path = Path(folder, f"image{image_suffix(file.filename)}")
         keep(file, path)
-        grid_of(path, ReadLimits(max_voxels=app.options.max_voxels))
+        check_image(path, app.options.max_voxels)
         with _adding:
             _add(datastore, id_, path, facts)
     record("image added", id_)

@@ -11,7 +11,8 @@ Of the host's `LocalDatastore` (0.8.5, datastore/local.py):
 Labels that were replaced lie in ``labels/replaced/IMAGE/``, the newest `KEPT` of each image.
 
 Concurrency contract: ``_turn`` is held while the list changes, by requests and by the thread that
-watches the folder; the host's file lock keeps other processes away meanwhile.
+watches the folder; the host's file lock keeps other processes away meanwhile and is taken under it,
+never before.
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ class SafeLocalDatastore(LocalDatastore):  # type: ignore[misc]  # the host has 
         """Take the arguments of the host's class."""
         self._turn = threading.RLock()
         super().__init__(*args, **kwargs)
+
+    def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
+        """As the host's, which takes its file lock first: another order than all others here."""
+        with self._turn:
+            return str(super().add_image(image_id, image_filename, image_info))
 
     def save_label(
         self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]

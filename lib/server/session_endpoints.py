@@ -22,6 +22,7 @@ from monailabel.utils.sessions import SessionInfo, Sessions
 
 from lib.errors import NotFoundError, RequestError
 from lib.server.host_routes import exchange
+from lib.server.odd_files import check_image
 from lib.server.pacs_questions import room_for
 from lib.server.requests import MAX_TEXT
 from lib.server.uploads import DICOM_SUFFIXES, image_suffix, keep
@@ -70,6 +71,7 @@ def answer_create(
         for file, path in zip(files, paths, strict=True):
             keep(file, path)
         source = paths[0] if len(paths) == 1 else series
+        check_image(source, app_instance().options.max_voxels)
         with room_for("a session", Path(folder)):
             session_id, session = sessions.add_session(str(source), expiry)
     return {"session_id": session_id, "session_info": _facts(session)}

@@ -19,12 +19,16 @@ from scripts._load.cases import Labels
 
 @dataclass
 class _Image:
-    """Labels by revision; the newest one; those of which nobody knows."""
+    """Labels by revision; what others were drawn on; labels of which nobody knows."""
 
     known: dict[str, Labels] = field(default_factory=dict)
     bases: set[str] = field(default_factory=set)
-    newest: str = ""
     in_doubt: list[Labels] = field(default_factory=list)
+
+    @property
+    def newest(self) -> str:
+        """The one that no other was drawn on, whatever the order in which answers came."""
+        return next((one for one in reversed(self.known) if one not in self.bases), "")
 
 
 class Ledger:
@@ -64,9 +68,6 @@ class Ledger:
                 self.problems.append(f"{image}: two labels took the place of {base or 'nothing'}")
             found.bases.add(base)
             found.known[revision] = labels
-            # Answers may arrive in another order than the saves were made.
-            if revision not in found.bases:
-                found.newest = revision
 
     def doubt(self, image: str, labels: Labels) -> None:
         """The answer to a save got lost."""
@@ -103,7 +104,7 @@ class Ledger:
                 same = labels is not None and any(_same(labels, one) for one in doubtful)
                 if same and labels is not None:
                     found.bases.add(found.newest)
-                    found.known[revision], found.newest = labels, revision
+                    found.known[revision] = labels
             if not same:
                 self.problems.append(f"{image}: what stands is no label that was saved last")
             return same

@@ -13,8 +13,8 @@ from scripts._key import KeyAuth
 SETTINGS: Mapping[str, Any] = {
     "train": "decoder",
     "publish": "force",
-    "max_epochs": 2,
-    "epoch_steps": 4,
+    "max_epochs": 1,
+    "epoch_steps": 2,
     "train_batch_size": 2,
 }
 PAUSE = 2.0
@@ -39,6 +39,10 @@ class Trainings:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.done = 0
         self.problems: list[str] = []
+
+    def seen(self) -> bool:
+        """Whether a training has ended, or one has failed."""
+        return bool(self.done or self.problems)
 
     def __enter__(self) -> Trainings:
         self._thread.start()

@@ -106,6 +106,8 @@ def test_files_as_sessions(host: RunningServer, asking: requests.Session) -> Non
     for name, data in (*dicoms, *bad_files()[2::12]):
         made = asking.put(f"{host.url}/session/", files={"files": (name, data)}, timeout=60)
         check(made)
+        if made.status_code != 200:
+            continue  # it cannot be read
         session = made.json()["session_id"]
         query = {"session_id": session}
         form = {"params": (None, CLICK)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import threading
 from pathlib import Path
 
 import nibabel
@@ -147,3 +148,29 @@ def test_another_kind_of_file_takes_the_place_of_the_first(folder: Path) -> None
     shutil.copy(folder / f"{IMAGE}.nii.gz", other)
     store.save_label(IMAGE, str(other), "final", {})
     assert [path.name for path in (folder / "labels" / "final").iterdir()] == [f"{IMAGE}.nrrd"]
+
+
+def test_images_and_labels_come_while_the_folder_is_looked_through(folder: Path) -> None:
+    """Whoever takes the locks in another order stands still here."""
+    store = opened(folder)
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.is_set():
+            store.refresh()
+
+    def add() -> None:
+        for number in range(30):
+            store.add_image(f"new{number}", str(write(folder.parent / "n.nii.gz", 1)), {})
+            save(store, number, folder)
+
+    looking, adding = threading.Thread(target=look, daemon=True), threading.Thread(target=add)
+    adding.daemon = True
+    looking.start()
+    adding.start()
+    adding.join(60)
+    ended.set()
+    looking.join(60)
+    assert not adding.is_alive()
+    assert not looking.is_alive()
+    assert set(opened(folder).list_images()) == {IMAGE, *(f"new{number}" for number in range(30))}

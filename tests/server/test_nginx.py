@@ -84,14 +84,15 @@ def test_without_tls_one_is_led_to_it(proxied: Proxied) -> None:
 
 
 def test_the_cookie_of_a_browser_is_for_tls_only(proxied: Proxied) -> None:
+    trusted = {"verify": str(proxied.nginx.certificate), "timeout": 60}
     with requests.Session() as browser:
-        browser.verify = str(proxied.nginx.certificate)
         browser.headers["Origin"] = proxied.nginx.url
         page = f"{proxied.nginx.url}/login/?back=/samed2d/"
-        done = browser.post(page, data={"key": proxied.key}, timeout=60, allow_redirects=False)
+        data = {"key": proxied.key}
+        done = browser.post(page, data=data, allow_redirects=False, **trusted)
         assert (done.status_code, done.headers["location"]) == (303, "/samed2d/")
         assert "Secure" in done.headers["set-cookie"]
-        assert browser.get(f"{proxied.nginx.url}/info/", timeout=60).status_code == 200
+        assert browser.get(f"{proxied.nginx.url}/info/", **trusted).status_code == 200
 
 
 def test_who_guesses_keys_is_slowed_down(proxied: Proxied) -> None:
