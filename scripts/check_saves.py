@@ -61,6 +61,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--events", type=int, default=200, help="how many (default 200)")
+    parser.add_argument("--minutes", type=float, default=1e6, help="end after them at the latest")
     parser.add_argument("--users", type=int, default=4, help="at the same time (default 4)")
     parser.add_argument("--cases", type=int, default=4, help="images (default 4)")
     parser.add_argument("--disk", type=int, default=400, help="size in MiB (default 400)")
@@ -96,11 +97,14 @@ class Storm:
         self._kinds += [self._disk_full] if has_disk else []
         self._kinds += [] if self._gate is None else [self._pacs_away]
 
-    def rage(self, events: int) -> None:
-        """Let so many things happen."""
+    def rage(self, events: int, minutes: float) -> None:
+        """Let so many things happen, or fewer in so many minutes."""
+        end = time.monotonic() + 60 * minutes
         self._server.start()
         try:
             for number in range(events):
+                if time.monotonic() > end:
+                    break
                 kind = self._kinds[int(self._rng.integers(len(self._kinds)))]
                 kind()
                 self._check(kind.__name__)
@@ -208,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
             return run_inside(disk, chosen.disk, [__file__, *given])
         log = Path(folder, "server.log")
         storm = Storm(chosen, disk if inner is None else Path(inner), inner is not None, log)
-        storm.rage(chosen.events)
+        storm.rage(chosen.events, chosen.minutes)
         if storm.problems and chosen.log is not None:
             chosen.log.write_bytes(log.read_bytes())
     happened = ", ".join(f"{count} {kind}" for kind, count in sorted(storm.events.items()))

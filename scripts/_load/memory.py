@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import numpy as np
 
+from scripts._load.background import Background
+
 PAUSE = 1.0
 
 
-class MemoryWatch:
+class MemoryWatch(Background):
     """Looks once a second; a context.
 
     Args:
@@ -18,20 +19,13 @@ class MemoryWatch:
     """
 
     def __init__(self, ask: Callable[[], float]) -> None:
-        self._ask, self._end = ask, threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        super().__init__()
+        self._ask = ask
         self.samples: list[float] = []
 
-    def __enter__(self) -> MemoryWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._end.wait(PAUSE):
+    def run(self) -> None:
+        """Look."""
+        while not self.end.wait(PAUSE):
             self.samples.append(self._ask())
 
     def quarters(self) -> list[float]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 import requests
 
 from scripts._key import KeyAuth
+from scripts._load.background import Background
 
 SETTINGS: Mapping[str, Any] = {
     "train": "decoder",
@@ -21,7 +21,7 @@ PAUSE = 2.0
 TIMEOUT = 120
 
 
-class Trainings:
+class Trainings(Background):
     """Begins a training when the last one has ended; a context.
 
     Args:
@@ -34,9 +34,8 @@ class Trainings:
     """
 
     def __init__(self, url: str, key: str) -> None:
+        super().__init__()
         self._url, self._auth = url, KeyAuth(key)
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self.done = 0
         self.problems: list[str] = []
 
@@ -44,17 +43,10 @@ class Trainings:
         """Whether a training has ended, or one has failed."""
         return bool(self.done or self.problems)
 
-    def __enter__(self) -> Trainings:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Train."""
         try:
-            while not self._end.is_set():
+            while not self.end.is_set():
                 self._train()
         except (requests.RequestException, ValueError, KeyError) as error:
             self.problems.append(f"training: {error!r}")
@@ -63,9 +55,9 @@ class Trainings:
         begun = self._ask("POST", "/train/samed2d", json=dict(SETTINGS))
         if begun.status_code != requests.codes.ok:
             self.problems.append(f"training: {begun.status_code} {begun.text[:300]}")
-            self._end.set()
+            self.end.set()
             return
-        while not self._end.wait(PAUSE):
+        while not self.end.wait(PAUSE):
             if self._ask("GET", "/train/?check_if_running=true").status_code == 404:
                 state = self._ask("GET", "/train/").json()
                 self.done += state["status"] == "DONE"
