@@ -69,13 +69,17 @@ def test_the_viewer_asks_for_a_key_and_works_with_it(
     address = f"{locked.server.url}/samed2d/annotate?StudyInstanceUIDs={pacs.study_uids()[0]}"
     page.goto(address, timeout=MILLISECONDS)
     sign_in(page, "samed2d_wrong")
-    expect(page.get_by_role("status")).to_contain_text("does not know this key")
+    expect(page.get_by_role("status")).to_contain_text(
+        "does not know this key", timeout=MILLISECONDS
+    )
     refused.clear()
 
     sign_in(page, key)
     viewer.wait_until_ready()
     assert page.url.startswith(address)
-    expect(page.locator(".samed2d-caller")).to_have_text("Anna Berg, annotator")
+    expect(page.locator(".samed2d-caller")).to_have_text(
+        "Anna Berg, annotator", timeout=MILLISECONDS
+    )
     click = organ_click(organ_mask("liver"))
     viewer.show(click[2])
     assert viewer.click(click).mask.any()
@@ -93,9 +97,9 @@ def test_the_viewer_asks_for_a_key_and_works_with_it(
     viewer.expect_message(re.compile("Anna Berg, who is annotator.*the role trainer"), "error")
 
     viewer.button("sign-out").click()
-    expect(page.get_by_label("Your key")).to_be_visible()
+    expect(page.get_by_label("Your key")).to_be_visible(timeout=MILLISECONDS)
     page.goto(address, timeout=MILLISECONDS)
-    expect(page.get_by_label("Your key")).to_be_visible()
+    expect(page.get_by_label("Your key")).to_be_visible(timeout=MILLISECONDS)
     assert not viewer.errors
 
 
@@ -120,9 +124,13 @@ def test_a_click_without_a_key_waits_until_somebody_signs_in(
     with page.context.expect_page() as caught:
         page.get_by_role("link", name="Sign in").click()
     sign_in(caught.value, new)
-    expect(caught.value.get_by_role("status")).to_contain_text("signed in as for another day")
+    expect(caught.value.get_by_role("status")).to_contain_text(
+        "signed in as for another day", timeout=MILLISECONDS
+    )
     viewer.wait_until_idle()
-    expect(page.locator(".samed2d-caller")).to_have_text("for another day, annotator")
+    expect(page.locator(".samed2d-caller")).to_have_text(
+        "for another day, annotator", timeout=MILLISECONDS
+    )
     assert not np.array_equal(viewer.painted(), before)
 
 
@@ -164,7 +172,7 @@ def test_two_people_draw_one_image_and_nobody_overwrites_unseen(
     viewer.press("show-other")
     viewer.expect_message("This is the other label", "good")
     np.testing.assert_array_equal(viewer.painted() > 0, theirs > 0)
-    expect(viewer.button("replace-other")).to_be_hidden()
+    expect(viewer.button("replace-other")).to_be_hidden(timeout=MILLISECONDS)
     viewer.press("undo")
     np.testing.assert_array_equal(viewer.painted(), mine)
 
