@@ -22,7 +22,6 @@ from scripts._supply.licences import UNKNOWN, is_permissive, licence_of
 from scripts._supply.packages import read_packages, read_pins
 
 ADVISORY = "PYSEC-2030-77"
-TODAY = datetime.date.today()
 
 
 def test_the_page_of_licences_is_of_the_lock_file(tmp_path: Path) -> None:
@@ -172,11 +171,19 @@ def test_an_audit_finds_what_the_service_knows(
     assert "2 packages asked for, 1 vulnerabilities" in said
 
 
-@pytest.mark.parametrize(("days", "code"), [(1, 0), (0, 1), (-1, 1)])
-def test_an_exception_holds_until_its_day(
-    osv: str, lock: Path, monkeypatch: pytest.MonkeyPatch, days: int, code: int
+@pytest.mark.parametrize(("days", "holds"), [(1, True), (0, False), (-1, False)])
+def test_an_exception_holds_until_its_day(days: int, holds: bool) -> None:
+    day = datetime.date(2030, 1, 31)
+    exception = audit.KnownException(ADVISORY, "numpy", "It is never called.", day)
+    hold, over = audit.split_by_day([exception], day - datetime.timedelta(days))
+    assert (hold, over) == (([exception], []) if holds else ([], [exception]))
+
+
+@pytest.mark.parametrize(("year", "code"), [(9999, 0), (2020, 1)])
+def test_an_exception_is_left_out_of_an_audit_while_it_holds(
+    osv: str, lock: Path, monkeypatch: pytest.MonkeyPatch, year: int, code: int
 ) -> None:
-    use_exceptions(monkeypatch, TODAY + datetime.timedelta(days))
+    use_exceptions(monkeypatch, datetime.date(year, 1, 1))
     assert supply.main(["audit", "--lock", str(lock), "--osv-url", osv]) == code
 
 
