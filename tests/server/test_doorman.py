@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,13 +49,15 @@ def test_a_valid_token(issuer: Issuer, realm: Doorman, roles: list[str], role: R
     assert realm.try_token(issuer.token(roles, azp=None, aud=["other", "monailabel-app"]))
 
 
+IN_2001, IN_2100 = 1_000_000_000, 4_102_444_800
+"""Seconds; the tests may run long after this file was read."""
 WRONG: dict[str, dict[str, Any]] = {
-    "over": {"exp": time.time() - 60},
+    "over": {"exp": IN_2001},
     "without an end": {"exp": None},
     "of another realm": {"iss": "http://127.0.0.1:9/realms/other"},
     "for another program": {"azp": "other", "aud": "other"},
     "for no program": {"azp": None},
-    "not yet valid": {"nbf": time.time() + 600},
+    "not yet valid": {"nbf": IN_2100},
     "of nobody": {"preferred_username": None},
     "of a number": {"preferred_username": 7},
     "with other roles": {"realm_access": {"roles": ["somebody"]}},
