@@ -18,6 +18,8 @@ from tests.support.datasets import build_small, pack_small
 from tests.support.file_server import serve_files
 from tests.support.small_sam import disc_cases, save_base
 
+pytestmark = pytest.mark.timeout(900)  # real trainings, on whatever machine
+
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--max-epochs", "1", "--epoch-steps", "1", "--train-batch-size", "2", "--train", "decoder"]
 

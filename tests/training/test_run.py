@@ -24,6 +24,8 @@ from lib.training.run import Outcome, TrainJob, train
 from lib.training.settings import TrainSettings
 from tests.support.small_sam import disc_cases, disc_image, save_base
 
+pytestmark = pytest.mark.timeout(900)  # real trainings, on whatever machine
+
 QUICK = {"train": "decoder", "max_epochs": 2, "epoch_steps": 2, "train_batch_size": 2}
 
 
