@@ -61,13 +61,14 @@ class Gate:
             with self._lock:
                 self._connections |= {client, server}
             with server:
-                threading.Thread(target=_copy, args=(client, server), daemon=True).start()
-                _copy(server, client)
+                threading.Thread(target=copy_to_end, args=(client, server), daemon=True).start()
+                copy_to_end(server, client)
             with self._lock:
                 self._connections -= {client, server}
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
+def copy_to_end(source: socket.socket, target: socket.socket) -> None:
+    """Hand on what one side of a connection sends, and that it has ended."""
     with contextlib.suppress(OSError):
         while data := source.recv(CHUNK):
             target.sendall(data)

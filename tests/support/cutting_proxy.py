@@ -15,6 +15,8 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from scripts._load.gate import copy_to_end
+
 
 @dataclass
 class CuttingProxy:
@@ -47,7 +49,7 @@ class CuttingProxy:
             client,
             socket.create_connection(self._target, timeout=60) as server,
         ):
-            threading.Thread(target=_copy, args=(client, server), daemon=True).start()
+            threading.Thread(target=copy_to_end, args=(client, server), daemon=True).start()
             self._answer(server, client)
 
     def _answer(self, server: socket.socket, client: socket.socket) -> None:
@@ -63,13 +65,6 @@ class CuttingProxy:
             sent += len(data)
         # Closing alone would wait for the thread that reads from the same connection.
         client.shutdown(socket.SHUT_RDWR)
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(1 << 16):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,6 @@ from lib.errors import ImageError, Samed2dError
 
 IMAGE, MASKS, FACTS = "png", "masks.png", "json"
 DIGITS = 9
-MAX_SIDE = 1 << 24
 
 
 @dataclass(frozen=True)
