@@ -28,6 +28,7 @@ WITHOUT_TORCH = (
     "lib.imaging",
     "lib.prompts.prompt",
     "lib.prompts.simulate",
+    "lib.prompts.simulate3d",
     "lib.data.anatomy",
     "lib.data.phantoms",
 )

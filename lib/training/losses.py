@@ -2,7 +2,8 @@
 
 ``published_loss`` is SAM-Med2D's own (Cheng et al. 2023, arXiv:2308.16184), sums over the whole
 batch, float32 saturation included. ``default_loss`` is ours: the same three terms for each row on
-its own, stable for any finite logit, with an IoU target that carries no gradient.
+its own, stable for any finite logit, with an IoU target that carries no gradient. ``dice_ce_loss``
+is SAM-Med3D's, for volumes.
 
 Shapes: ``logits`` and ``target`` (B, 1, H, W) or (B, H, W), the target with values 0 and 1;
 ``predicted_iou`` (B, 1) or (B,). All arithmetic is float32, also under autocast.
@@ -20,6 +21,7 @@ FOCAL_ALPHA = 0.25
 FOCAL_GAMMA = 2
 
 _DICE_SMOOTH = 1.0
+_DICE_CE_SMOOTH = 1e-5
 _PUBLISHED_LOG_EPS = 1e-12
 _PUBLISHED_IOU_EPS = 1e-7
 
@@ -144,6 +146,48 @@ def _published_focal(p: Tensor, t: Tensor) -> Tensor:
         (1.0 - FOCAL_ALPHA) * (1.0 - t) * p**FOCAL_GAMMA * torch.log(1.0 - p + _PUBLISHED_LOG_EPS)
     )
     return -(positive.sum() + negative.sum()) / (t.numel() + _PUBLISHED_LOG_EPS)
+
+
+# --- SAM-Med3D's --------------------------------------------------------------------------------
+
+
+def dice_ce_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """SAM-Med3D's loss, a scalar: the mean over rows of `dice_ce_per_row`.
+
+    It is MONAI's DiceCELoss(sigmoid=True, squared_pred=True), which fails on whole-numbered
+    targets; any type is taken here.
+
+    Args:
+        logits: (B, 1, I, J, K) or (B, I, J, K).
+        target: of the same shape, 0 and 1.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    return dice_ce_per_row(logits, target).mean()
+
+
+def dice_ce_per_row(logits: Tensor, target: Tensor) -> Tensor:
+    """Soft Dice loss with squared sizes plus the mean cross-entropy of each row, (B,).
+
+    Args:
+        logits: (B, ...).
+        target: of the same shape, 0 and 1, of any type.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if logits.shape != target.shape:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and target {tuple(target.shape)} must have one shape"
+        )
+    z, t = logits.flatten(1).float(), target.flatten(1).float()
+    p = torch.sigmoid(z)
+    size = p.square().sum(dim=1) + t.square().sum(dim=1)
+    overlap = 2.0 * (p * t).sum(dim=1)
+    dice = 1.0 - (overlap + _DICE_CE_SMOOTH) / (size + _DICE_CE_SMOOTH)
+    entropy = functional.binary_cross_entropy_with_logits(z, t, reduction="none").mean(dim=1)
+    return dice + entropy
 
 
 # --- shared -------------------------------------------------------------------------------------

@@ -15,6 +15,8 @@ from lib.training.losses import (
     LossTerms,
     LossWeights,
     default_loss,
+    dice_ce_loss,
+    dice_ce_per_row,
     focal_per_row,
     iou_of_masks,
     published_loss,
@@ -178,3 +180,35 @@ def test_shapes_that_do_not_belong_together_are_refused(loss: Loss) -> None:
         loss(logits, target[:, 0], predicted_iou)
     with pytest.raises(ValueError, match="one a row"):
         loss(logits, target, predicted_iou[:1])
+
+
+@pytest.fixture(scope="module")
+def volumes() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN.with_name("sammed3d_loss.npz")) as file:
+        return {key: file[key] for key in file.files}
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.int64, torch.bool])
+def test_the_loss_of_volumes_and_its_gradient_are_sam_med3ds(
+    volumes: dict[str, np.ndarray], kind: torch.dtype
+) -> None:
+    logits = torch.from_numpy(volumes["pred"]).requires_grad_()
+    loss = dice_ce_loss(logits, torch.from_numpy(volumes["target"]).to(kind))
+    loss.backward()
+    assert logits.grad is not None
+    assert relative_error(loss, volumes["value"]) < TOLERANCE
+    assert relative_error(logits.grad, volumes["grad"]) < TOLERANCE
+
+
+def test_the_loss_of_volumes_counts_rows_alike_and_takes_empty_ones() -> None:
+    logits, target, _ = random_rows(9)
+    target[0] = 0
+    rows = dice_ce_per_row(logits, target)
+    assert torch.isfinite(rows).all()
+    torch.testing.assert_close(rows[1:2], dice_ce_per_row(logits[1:2], target[1:2]))
+    torch.testing.assert_close(dice_ce_loss(logits, target), rows.mean())
+
+
+def test_a_volume_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        dice_ce_loss(torch.zeros(1, 1, 4, 4, 4), torch.zeros(1, 4, 4, 4))
