@@ -31,6 +31,7 @@ WITHOUT_TORCH = (
     "lib.prompts.simulate3d",
     "lib.data.anatomy",
     "lib.data.phantoms",
+    "lib.data.phantoms3d",
 )
 """Modules and packages that must work, with all they import, where torch is not installed."""
 

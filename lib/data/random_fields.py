@@ -70,6 +70,23 @@ def smooth_field(
     return draw_up(rng.standard_normal((rows, columns), np.float32), height, width)
 
 
+def smooth_volume(rng: np.random.Generator, shape: tuple[int, int, int], scale: float) -> Field:
+    """A smooth random field (I, J, K), unit variance.
+
+    Args:
+        rng: source of all randomness.
+        shape: of the array.
+        scale: size of a bump in voxels, along each axis.
+    """
+    knots = [knots_for(length, scale) for length in shape]
+    field = rng.standard_normal(knots, np.float32)
+    for length, count in zip(shape, knots, strict=True):
+        # Each product moves its axis to the end: after three of them the order is as before.
+        field = np.tensordot(field, spline_basis(length, count), axes=(0, 1))
+    field /= np.float32(_SPLINE_POWER**1.5)
+    return field
+
+
 def fractal_field(
     rng: np.random.Generator, height: int, width: int, scale: float, octaves: int = 3
 ) -> Field:
