@@ -9,6 +9,8 @@ readonly ORTHANC=/usr/sbin/Orthanc
 readonly DICOMWEB_PLUGIN=/usr/share/orthanc/plugins/libOrthancDicomWeb.so
 readonly CHROMIUM=/usr/bin/chromium
 readonly NGINX=/usr/sbin/nginx
+# A worker with its servers takes some GB of memory.
+readonly MOST_WORKERS=4
 
 usage() {
     cat <<TEXT
@@ -16,11 +18,14 @@ Usage: bash scripts/test.sh [--install-system] [PYTEST ARGUMENT ...]
 
 Checks format, lint, shell scripts, types and the viewer, then runs the tests. Without arguments of
 its own pytest runs all tests, and the programs they need must be installed; nothing is skipped.
+They are then shared out among as many workers as there are cores, 4 at most; with arguments of its
+own pytest is one process, unless they say otherwise ("-n 2 --dist loadfile").
 
   --install-system  install missing programs with apt-get (as root or through sudo)
   PYTEST ARGUMENT   paths are relative to the root of the repository
 
-Environment: SAMED2D_VENV and PYTHON as for scripts/start.sh.
+Environment: SAMED2D_VENV and PYTHON as for scripts/start.sh. OMP_NUM_THREADS: threads of each
+worker; by default the workers share the cores.
 
 Example: bash scripts/test.sh tests/imaging -k window
 TEXT
@@ -84,6 +89,21 @@ check_viewer() {
         npm --prefix "$viewer" run --silent check
 }
 
+# All tests, or those that the arguments name.
+run_tests() { # [PYTEST ARGUMENT ...]
+    if (($#)); then
+        python -m pytest "$@"
+        return
+    fi
+    local cores workers
+    # nproc takes OMP_NUM_THREADS for the number of cores.
+    cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)
+    workers=$((cores < MOST_WORKERS ? cores : MOST_WORKERS))
+    # A file stays with one worker, as its servers do; tests/conftest.py puts dear files first.
+    OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores / workers))} \
+        python -m pytest --numprocesses "$workers" --dist loadfile --no-loadscope-reorder
+}
+
 failed=()
 check() { # NAME COMMAND ...
     local name=$1
@@ -96,6 +116,6 @@ check lint python -m ruff check .
 check shell shellcheck --external-sources scripts/*.sh .ci/run
 check types python -m mypy
 check viewer check_viewer
-check tests python -m pytest ${pytest_arguments[@]+"${pytest_arguments[@]}"}
+check tests run_tests ${pytest_arguments[@]+"${pytest_arguments[@]}"}
 
 ((!${#failed[@]})) || fail "failed: ${failed[*]}"

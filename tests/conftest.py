@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.order import dear_first
 from tests.support.server import RunningServer, start_server
 from tests.support.studies import write_random_weights, write_small_study
 
@@ -56,6 +57,12 @@ def server(
     }
     with start_server(study, conf=conf) as running:
         yield running
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A worker among several begins with what takes longest; all of them must sort alike."""
+    if hasattr(config, "workerinput"):
+        items[:] = dear_first(items)
 
 
 _status = pytest.StashKey[int]()

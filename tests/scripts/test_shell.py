@@ -42,7 +42,7 @@ case "$*" in
 *" install "*) [[ ! -e "$CALLS.fail" ]] ;;
 *"monailabel.main"*) printf '<%s>\n' "$@"; env | grep -E '^(MONAI|PYTHON|PATH)' ;;
 "-m ruff format"*) [[ ! -e "$CALLS.badly-formatted" ]] ;;
-"-m pytest"*) printf '<%s>\n' "$@"; echo "3 passed in 0.01s" ;;
+"-m pytest"*) printf '<%s>\n' "$@"; env | grep ^OMP; echo "3 passed in 0.01s" ;;
 esac
 """
 
@@ -394,6 +394,38 @@ def test_all_checks_run_although_one_fails(checkout: Checkout) -> None:
 def test_checks_that_pass(checkout: Checkout) -> None:
     done = checkout.run("scripts/test.sh", "tests")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("cores", "variables", "workers", "threads"),
+    [
+        (1, {}, "1", "1"),
+        (2, {}, "2", "1"),
+        (2, {"OMP_NUM_THREADS": "2"}, "2", "2"),
+        (9, {}, "4", "2"),
+    ],
+)
+def test_workers_share_the_cores(
+    checkout: Checkout,
+    tmp_path: Path,
+    cores: int,
+    variables: dict[str, str],
+    workers: str,
+    threads: str,
+) -> None:
+    # As the real one does, it takes the number of threads for that of the cores.
+    nproc = f'#!/bin/bash\necho "${{OMP_NUM_THREADS:-{cores}}}"\n'
+    write_program(tmp_path / "programs" / "nproc", nproc)
+    done = checkout.run("scripts/test.sh", **variables)
+    assert done.returncode == 0, done.stderr
+    assert arguments_of(done.stdout)[:4] == ["-m", "pytest", "--numprocesses", workers]
+    assert variables_of(done.stdout)["OMP_NUM_THREADS"] == threads
+
+
+def test_named_tests_run_in_one_process(checkout: Checkout) -> None:
+    done = checkout.run("scripts/test.sh", "--install-system", "tests/imaging", OMP_NUM_THREADS="7")
+    assert arguments_of(done.stdout) == ["-m", "pytest", "tests/imaging"]
+    assert variables_of(done.stdout)["OMP_NUM_THREADS"] == "7"
 
 
 def remove_program(checkout: Checkout, path: str) -> None:
