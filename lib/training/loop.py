@@ -85,7 +85,7 @@ def interact(
         first_weight: what the first step counts where a correction counts 1; "batch" only.
     """
     device = network.model.pixel_mean.device
-    with _autocast(device, autocast):
+    with autocast_on(device, autocast):
         embeddings = _embed(network, batch)
     leaf = embeddings.detach().requires_grad_(embeddings.requires_grad and after == "batch")
     targets = torch.from_numpy(batch.targets).to(device)
@@ -104,7 +104,7 @@ def interact(
             contextlib.nullcontext() if updates else network.apart(),
             _fixed(network.model.prompt_encoder, after == "step" and step > 0),
         ):
-            with _autocast(device, autocast):
+            with autocast_on(device, autocast):
                 source = through if home is None else home
                 low_res, iou = network.decode(
                     source[image_of], prompts.to(device), prompter.asks_for_candidates()
@@ -116,7 +116,7 @@ def interact(
             torch.autograd.backward(total)
         masks, logits = shown_masks(low_res, iou, batch.targets.shape[-1])
         losses.append(float(loss.detach()))
-        dices.append(_mean_dice(masks, targets))
+        dices.append(mean_dice(masks, targets))
         if updates:
             update()
         if not last:
@@ -176,11 +176,13 @@ def _fixed(module: nn.Module, active: bool) -> Iterator[None]:
             parameter.requires_grad_()
 
 
-def _mean_dice(predicted: Tensor, targets: Tensor) -> float:
+def mean_dice(predicted: Tensor, targets: Tensor) -> float:
+    """Mean Dice of boolean masks (R, ...), row by row; 0 where both are empty."""
     overlap = (predicted & targets).flatten(1).sum(dim=1)
     size = predicted.flatten(1).sum(dim=1) + targets.flatten(1).sum(dim=1)
     return float((2 * overlap / size.clamp(min=1)).mean())
 
 
-def _autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
+def autocast_on(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
+    """Reduced precision for what is computed in it; none where ``dtype`` is None."""
     return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)

@@ -11,35 +11,30 @@ threads, which all wait at each operation for the one that was interrupted.
 
 from __future__ import annotations
 
-import json
-import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from lib.data.pool import LabelledImage
 from lib.data.shards.stream import Position, Source
 from lib.data.stream import Mixture, Sample, sample_stream
 from lib.data.streamed import StreamedImages
-from lib.errors import OptionError, Samed2dError
-from lib.networks.checkpoint import save_weights
+from lib.errors import OptionError
 from lib.networks.detail_decoder import DetailMaskDecoder
 from lib.networks.sam import AdapterSam
 from lib.training.annotator import InteractionPlan
 from lib.training.loop import Batch, BatchResult, interactive_batch
 from lib.training.losses import LossWeights
 from lib.training.objective import RowObjective
-from lib.training.parallel import average_gradients, mean_of, sum_of
+from lib.training.parallel import sum_of
 from lib.training.processes import Place
+from lib.training.timed_run import RunPlan, TimedRun
 
 OBJECTIVE = RowObjective(LossWeights(iou=5.0), single_share=0.5)
 INTERACTION = InteractionPlan(
@@ -48,20 +43,10 @@ INTERACTION = InteractionPlan(
 
 
 @dataclass(frozen=True)
-class PretrainPlan:
-    """Everything that decides a pretraining run.
+class PretrainPlan(RunPlan):
+    """Everything that decides a pretraining run, beside what `RunPlan` says.
 
     Attributes:
-        minutes: length of the run; the learning rate follows the share of it that has passed.
-        batch_size: images a step of each process.
-        learning_rate: peak, reached after ``warmup`` of the run, then a cosine down to zero.
-        weight_decay: of AdamW, on matrices and kernels only.
-        clip: largest norm of the gradient.
-        ema: decay of the moving average of the weights; less at first, so that the average is
-            soon rid of the random numbers that a run begins with.
-        seed: of data and prompts.
-        threads: of torch in each process.
-        bf16: run the network in bfloat16 autocast (needs AVX512-BF16 or AMX to be faster).
         objective: the loss. The IoU counts more than SAM-Med2D's 1: after 40 minutes with 1 the
             best of the three masks had Dice 0.76 on the sample study, the chosen one 0.63. The
             single mask learns from every step, whichever mask is best.
@@ -74,16 +59,6 @@ class PretrainPlan:
             that a step costs a fraction, and masks are not traded for a better choice among them.
     """
 
-    minutes: float = 60.0
-    batch_size: int = 8
-    learning_rate: float = 6e-4
-    warmup: float = 0.03
-    weight_decay: float = 0.05
-    clip: float = 1.0
-    ema: float = 0.998
-    seed: int = 1
-    threads: int = 1
-    bf16: bool = True
     objective: RowObjective = OBJECTIVE
     interaction: InteractionPlan = INTERACTION
     mixture: Mixture = field(default_factory=Mixture)
@@ -140,14 +115,6 @@ def collate_placed(samples: Sequence[tuple[Sample, Position]]) -> tuple[Batch, P
     return collate([sample for sample, _ in samples]), samples[-1][1]
 
 
-@torch.no_grad()
-def _move_average(
-    decay: float, averages: list[Tensor], currents: list[Tensor], steps: Tensor | int
-) -> None:
-    decay = min(decay, (1 + int(steps)) / (10 + int(steps)))
-    torch._foreach_lerp_(averages, currents, 1.0 - decay)
-
-
 def _learning(model: AdapterSam, what: Literal["all", "rating"]) -> list[nn.Parameter]:
     """The parameters that learn; the others are fixed."""
     if what == "rating":
@@ -163,8 +130,8 @@ def _learning(model: AdapterSam, what: Literal["all", "rating"]) -> list[nn.Para
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-class Pretrainer:
-    """A run: model, optimiser, moving average, clock. `run` goes on until the time is used up.
+class Pretrainer(TimedRun[AdapterSam, tuple[Batch, Position], Mixture]):
+    """Learns from phantoms and labelled images.
 
     Args:
         model: to train; equal in all processes.
@@ -188,66 +155,19 @@ class Pretrainer:
         place: Place | None = None,
         data_set: Source | None = None,
     ) -> None:
-        self.model, self.plan, self.out = model.train(), plan, out
-        self.images, self.data_set, self.place = images, data_set, place or Place()
+        super().__init__(model, _learning(model, plan.learns), plan, out, place)
+        self.plan, self.images, self.data_set = plan, images, data_set
         self.positions = [Position()] * self.place.world
-        self.step = 0
-        self.seconds = 0.0
-        average = partial(_move_average, plan.ema)
-        self.average = AveragedModel(model, multi_avg_fn=average)
-        learning = _learning(model, plan.learns)
-        matrices = [p for p in learning if p.ndim >= 2]
-        vectors = [p for p in learning if p.ndim < 2]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": matrices, "weight_decay": plan.weight_decay},
-                {"params": vectors, "weight_decay": 0.0},
-            ],
-            lr=plan.learning_rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
 
-    @property
-    def averaged_model(self) -> AdapterSam:
-        """The moving average as a model in evaluation mode."""
-        module = self.average.module
-        assert isinstance(module, AdapterSam)
-        return module.eval()
+    def phases(self) -> tuple[tuple[Mixture, float], ...]:
+        """See `PretrainPlan.phases`."""
+        return self.plan.phases()
 
-    def learning_rate(self) -> float:
-        """The rate for the share of the run that has passed: linear warm-up, then a cosine."""
-        passed = min(1.0, self.seconds / (60 * self.plan.minutes))
-        if passed < self.plan.warmup:
-            return self.plan.learning_rate * max(passed / self.plan.warmup, 0.01)
-        share = (passed - self.plan.warmup) / (1 - self.plan.warmup)
-        return self.plan.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
-
-    def run(self, report: Callable[[Pretrainer, BatchResult], None]) -> None:
-        """Train until the time is used up, calling ``report`` after every step.
-
-        Raises:
-            Samed2dError: the loss is no longer a number; the last saved state is intact.
-        """
-        torch.set_num_threads(self.plan.threads)
-        started = time.monotonic() - self.seconds
-        for mixture, share in self.plan.phases():
-            end = 60 * self.plan.minutes * share
-            if self.seconds < end:
-                self._run_until(end, mixture, started, report)
-
-    def _run_until(
-        self,
-        end: float,
-        mixture: Mixture,
-        started: float,
-        report: Callable[[Pretrainer, BatchResult], None],
-    ) -> None:
-        seeds = (self.plan.seed, self.step, self.place.rank)
-        rng = np.random.default_rng(seeds)
+    def batches(self, phase: Mixture, seeds: tuple[int, ...]) -> Iterator[tuple[Batch, Position]]:
+        """Batches of the stream, each with the position in the data set after it."""
         loader = DataLoader(
             _Stream(
-                *(self.images, self.data_set, mixture, seeds),
+                *(self.images, self.data_set, phase, seeds),
                 *(self.positions[self.place.rank], self.place),
             ),
             batch_size=self.plan.batch_size,
@@ -255,15 +175,23 @@ class Pretrainer:
             num_workers=1,
             prefetch_factor=4,
         )
-        for batch, position in loader:
-            result = self._train_step(batch, rng)
-            self.positions = self._all_positions(position)
-            self.step += 1
-            # All processes must end at the same step.
-            self.seconds = mean_of(time.monotonic() - started, self.model.pixel_mean.device)
-            report(self, result)
-            if self.seconds >= end:
-                return
+        yield from loader
+
+    def learn(self, item: tuple[Batch, Position], rng: np.random.Generator) -> BatchResult:
+        """One interactive batch."""
+        batch, position = item
+        result = self._train_step(batch, rng)
+        self.positions = self._all_positions(position)
+        return result
+
+    def _train_step(self, batch: Batch, rng: np.random.Generator) -> BatchResult:
+        self.begin_step()
+        dtype = torch.bfloat16 if self.plan.bf16 else None
+        result = interactive_batch(
+            self.model, batch, rng, self.plan.interaction, self.plan.objective, autocast=dtype
+        )
+        self.update(result)
+        return result
 
     def _all_positions(self, position: Position) -> list[Position]:
         """Where all processes are in the data set, of which each reads its part."""
@@ -273,54 +201,12 @@ class Pretrainer:
         table[self.place.rank] = torch.tensor([position.epoch, position.taken])
         return [Position(*row) for row in sum_of(table, self.model.pixel_mean.device).tolist()]
 
-    def _train_step(self, batch: Batch, rng: np.random.Generator) -> BatchResult:
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
-        self.optimiser.zero_grad(set_to_none=True)
-        dtype = torch.bfloat16 if self.plan.bf16 else None
-        result = interactive_batch(
-            self.model, batch, rng, self.plan.interaction, self.plan.objective, autocast=dtype
-        )
-        if not all(math.isfinite(loss) for loss in result.losses):
-            raise Samed2dError(
-                got=f"a loss that is no number at step {self.step}",
-                todo="resume from the saved state with a smaller learning rate",
-            )
-        average_gradients(self.model)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip)
-        self.optimiser.step()
-        self.average.update_parameters(self.model)
-        return result
+    def more_state(self) -> dict[str, Any]:
+        """Where the data set is read on."""
+        return {"positions": [[place.epoch, place.taken] for place in self.positions]}
 
-    def save(self) -> None:
-        """Write the averaged weights (float16 safetensors) and the state to resume from."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        facts = {"step": str(self.step), "plan": json.dumps(asdict(self.plan))}
-        name = self.model.config.name
-        path = self.out / f"{name}.safetensors"
-        save_weights(self.averaged_model, path, dtype=torch.float16, metadata=facts)
-        state: dict[str, Any] = {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "positions": [[place.epoch, place.taken] for place in self.positions],
-        }
-        unfinished = self.out / "resume.pt.part"
-        torch.save(state, unfinished)
-        unfinished.replace(self.out / "resume.pt")
-
-    def resume(self) -> bool:
-        """Go on from the state saved in ``out``; False where there is none."""
-        path = self.out / "resume.pt"
-        if not path.is_file():
-            return False
-        state = torch.load(path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.seconds = state["step"], state["seconds"]
+    def take_state(self, state: dict[str, Any]) -> None:
+        """Read on where all processes were, where there are as many."""
         positions = [Position(*row) for row in state.get("positions", ())]
         if len(positions) == self.place.world:
             self.positions = positions
@@ -328,4 +214,3 @@ class Pretrainer:
             # Each process reads another part now: this epoch begins again.
             epoch = max((place.epoch for place in positions), default=0)
             self.positions = [Position(epoch)] * self.place.world
-        return True
