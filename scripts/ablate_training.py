@@ -14,7 +14,6 @@ Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -22,15 +21,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-
 from lib.data.pool import read_folder
 from lib.errors import Samed2dError
 from lib.networks import ARCHITECTURES, build_model
 from lib.training.ablation import VARIANTS, Trial, try_recipe
 from lib.training.recipe import PARTS
-
-PROMPTS = ("box", "1", "3", "5")
+from scripts._ablation import read_found, table_of, write_found
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -65,29 +61,19 @@ def key_of(variant: str, folder: Path, seed: int) -> str:
     return f"{variant} / {folder.name} / {seed}"
 
 
-def write(path: Path, found: dict[str, Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(found, indent=1))
-    part.replace(path)
-
-
-def table(found: dict[str, Any], folders: list[Path], variants: list[str]) -> str:
-    """Markdown: one row for each variant, the mean over seeds and folders."""
-    lines = ["| variant | n | " + " | ".join(f"Dice {name}" for name in PROMPTS) + " |"]
-    lines.append("|---" * (2 + len(PROMPTS)) + "|")
-    for when in ("before", *variants):
-        rows = [
+def grouped(
+    found: dict[str, Any], folders: list[Path], variants: list[str]
+) -> dict[str, list[dict[str, float]]]:
+    """Dice before any training and after those of each variant, over seeds and folders."""
+    return {
+        when: [
             entry["after" if when != "before" else "before"]
             for key, entry in found.items()
             if when == "before" or key.startswith(f"{when} / ")
             if any(f" / {folder.name} / " in key for folder in folders)
         ]
-        if rows:
-            means = [float(np.mean([row[name] for row in rows])) for name in PROMPTS]
-            lines.append(
-                f"| {when} | {len(rows)} | " + " | ".join(f"{m:.3f}" for m in means) + " |"
-            )
-    return "\n".join(lines)
+        for when in ("before", *variants)
+    }
 
 
 def main() -> int:
@@ -98,7 +84,7 @@ def main() -> int:
     if unknown:
         print(f"ablate_training: no variant {unknown[0]!r}; see --help", file=sys.stderr)
         return 2
-    found: dict[str, Any] = json.loads(arguments.out.read_text()) if arguments.out.is_file() else {}
+    found = read_found(arguments.out)
     try:
         for seed in range(arguments.seeds):
             for folder in arguments.data:
@@ -123,7 +109,7 @@ def main() -> int:
                         "targets": after.n_targets,
                         "seconds": round(time.monotonic() - started, 1),
                     }
-                    write(arguments.out, found)
+                    write_found(arguments.out, found)
                     print(key, {k: round(v, 3) for k, v in after.dice.items()}, flush=True)
     except Samed2dError as error:
         print(f"ablate_training: {error.message}", file=sys.stderr)
@@ -131,7 +117,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("interrupted; start it again to go on", file=sys.stderr)
         return 130
-    print(table(found, arguments.data, chosen))
+    print(table_of(grouped(found, arguments.data, chosen)))
     return 0
 
 

@@ -89,6 +89,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="samed2d_t")
     parser.add_argument("--minutes", type=float, default=defaults.minutes, help="length of the run")
     parser.add_argument(
+        "--steps",
+        type=int,
+        default=defaults.steps,
+        help="length of the run in steps instead, which another machine repeats",
+    )
+    parser.add_argument(
         "--data",
         action="append",
         default=[],
@@ -246,10 +252,9 @@ class Reporter:
         """One line: how far, how fast, how good on the training stream."""
         losses = np.mean([r.losses for r in self.recent], axis=0)
         dices = np.mean([r.dices for r in self.recent], axis=0)
-        left = run.plan.minutes - run.seconds / 60
         rate = run.step * run.plan.batch_size * run.place.world / max(run.seconds, 1e-9)
         print(
-            f"step {run.step}  {run.seconds / 60:.1f} min, {left:.1f} left  "
+            f"step {run.step}  {run.seconds / 60:.1f} min, {100 * run.passed:.0f} %  "
             f"{rate:.1f} images/s  lr {run.learning_rate():.1e}  "
             f"loss {'/'.join(f'{v:.3f}' for v in losses)}  "
             f"dice {'/'.join(f'{v:.3f}' for v in dices)}",
@@ -308,6 +313,7 @@ def pretrain(arguments: argparse.Namespace, place: Place) -> int:
     )
     plan = PretrainPlan(
         minutes=arguments.minutes,
+        steps=arguments.steps,
         batch_size=arguments.batch_size,
         learning_rate=arguments.learning_rate,
         threads=arguments.threads,

@@ -1,4 +1,4 @@
-"""A training run that is bounded by time, can be interrupted and goes on where it was saved.
+"""A training run of a given time or number of steps, which goes on where it was saved.
 
 What all such runs share, whatever they learn from: optimiser, learning rate, moving average of the
 weights (the result, which is better than the last step's in short runs), clock, saving. What is
@@ -41,6 +41,7 @@ class RunPlan:
 
     Attributes:
         minutes: length of the run; the learning rate follows the share of it that has passed.
+        steps: length in steps instead, which another machine repeats; 0: minutes count.
         batch_size: images or windows a step of each process.
         learning_rate: peak, reached after ``warmup`` of the run, then a cosine down to zero.
         weight_decay: of AdamW, on matrices and kernels only.
@@ -53,6 +54,7 @@ class RunPlan:
     """
 
     minutes: float = 60.0
+    steps: int = 0
     batch_size: int = 8
     learning_rate: float = 6e-4
     warmup: float = 0.03
@@ -78,7 +80,7 @@ def warm_cosine(passed: float, warmup: float) -> float:
 
 
 class TimedRun(ABC, Generic[Model, Item, Phase]):
-    """Model, optimiser, moving average, clock. `run` goes on until the time is used up.
+    """Model, optimiser, moving average, clock. `run` goes on to the end of the plan.
 
     Args:
         model: to train; equal in all processes. It has ``config.name``.
@@ -134,6 +136,8 @@ class TimedRun(ABC, Generic[Model, Item, Phase]):
     @property
     def passed(self) -> float:
         """Share of the run that has passed, 0..1."""
+        if self.schedule.steps:
+            return min(1.0, self.step / self.schedule.steps)
         return min(1.0, self.seconds / (60 * self.schedule.minutes))
 
     def learning_rate(self) -> float:
@@ -141,7 +145,7 @@ class TimedRun(ABC, Generic[Model, Item, Phase]):
         return self.schedule.learning_rate * warm_cosine(self.passed, self.schedule.warmup)
 
     def run(self, report: Callable[[Self, BatchResult], None]) -> None:
-        """Train until the time is used up, calling ``report`` after every step.
+        """Train to the end of the plan, calling ``report`` after every step.
 
         Raises:
             Samed2dError: the loss is no longer a number; the last saved state is intact.
@@ -149,9 +153,8 @@ class TimedRun(ABC, Generic[Model, Item, Phase]):
         torch.set_num_threads(self.schedule.threads)
         started = time.monotonic() - self.seconds
         for phase, share in self.phases():
-            end = 60 * self.schedule.minutes * share
-            if self.seconds < end:
-                self._run_until(end, phase, started, report)
+            if self.passed < share:
+                self._run_until(share, phase, started, report)
 
     def _run_until(
         self,
@@ -168,7 +171,7 @@ class TimedRun(ABC, Generic[Model, Item, Phase]):
             # All processes must end at the same step.
             self.seconds = mean_of(time.monotonic() - started, self._device)
             report(self, result)
-            if self.seconds >= end:
+            if self.passed >= end:
                 return
 
     def begin_step(self) -> None:

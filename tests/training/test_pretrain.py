@@ -55,6 +55,16 @@ def test_learning_rate_warms_up_and_falls_to_zero(tmp_path: Path) -> None:
     assert rates[5] == pytest.approx(0.0)
 
 
+def test_a_run_of_so_many_steps_does_not_look_at_the_clock(tmp_path: Path) -> None:
+    plan = replace(PLAN, steps=3, finish=Mixture(real_share=0.0), finish_share=0.5)
+    run = Pretrainer(build_sam(SMALL), [], plan, tmp_path)
+    run.seconds = 1e6
+    rates: list[float] = []
+    run.run(lambda run, result: rates.append(run.learning_rate()))
+    assert run.step == 3 and run.passed == 1.0
+    assert rates[0] > rates[1] > rates[2] == pytest.approx(0.0)
+
+
 def test_saved_runs_go_on_where_they_stopped(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     rng = np.random.default_rng(0)
@@ -124,10 +134,10 @@ def test_the_end_of_a_run_has_a_mixture_of_its_own(tmp_path: Path) -> None:
     until = []
     run._run_until = lambda end, mixture, *_: until.append((end, mixture))  # type: ignore[method-assign]
     run.run(lambda run, result: None)
-    assert until == [(3.0, first), (6.0, last)]
+    assert until == [(0.5, first), (1.0, last)]
     run.seconds = 4.0
     run.run(lambda run, result: None)
-    assert until[2:] == [(6.0, last)], "resumed in its last part"
+    assert until[2:] == [(1.0, last)], "resumed in its last part"
 
 
 def test_the_rating_of_masks_can_learn_alone(tmp_path: Path) -> None:
