@@ -1,7 +1,8 @@
 """Reading and writing weight files, safely and never in part without saying so.
 
-Readable are the layout of the published SAM-Med2D file (``{"model": ..., "optimizer": ...}``),
-a bare state dict, a vanilla SAM file for 1024 pixels (resampled to 256), and safetensors.
+Readable are the layouts of the published SAM-Med2D and SAM-Med3D files (``{"model": ...,
+"optimizer": ...}``, ``{"model_state_dict": ..., "args": ...}``), a bare state dict, a vanilla SAM
+file for 1024 pixels (resampled to 256), and safetensors.
 Nothing is unpickled outside torch's ``weights_only`` reader. What we write is safetensors.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,8 +29,13 @@ SAFE_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     torch.optim.Adam,
     defaultdict,
     dict,
+    Namespace,
 ]
-"""Classes the published file mentions beside its tensors (its pickled optimiser)."""
+"""Classes the published files mention beside their tensors: SAM-Med2D's pickled optimiser, the
+arguments of SAM-Med3D's training script. Making one of them runs nothing of the file."""
+
+_WEIGHTS_KEYS = ("model", "model_state_dict")
+"""Under which a published file holds its tensors."""
 
 _LISTED = 8
 """Tensor names an error message spells out before it only counts the rest."""
@@ -177,13 +184,15 @@ def sha256_of(path: Path) -> str:
 def _tensors_of(content: object, path: Path) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
     """Split what a file holds into its tensors and the names of the rest."""
     beside: list[str] = []
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        beside = [str(key) for key in content if key != "model"]
-        content = content["model"]
+    holders = content if isinstance(content, dict) else {}
+    holder = next((key for key in _WEIGHTS_KEYS if isinstance(holders.get(key), dict)), None)
+    if holder is not None:
+        beside = [str(key) for key in holders if key != holder]
+        content = holders[holder]
     if not isinstance(content, dict) or not content:
         raise CheckpointError(
             got=f"{path.name} holds {type(content).__name__} where a state dict should be",
-            allowed="a state dict, or a dict with one under the key 'model'",
+            allowed="a state dict, or a dict with one under the key 'model' or 'model_state_dict'",
             todo="check where the file comes from",
         )
     tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
@@ -191,7 +200,7 @@ def _tensors_of(content: object, path: Path) -> tuple[dict[str, torch.Tensor], t
     if others:
         raise CheckpointError(
             got=f"{path.name} has entries that are no tensors: {_list(others)}",
-            allowed="a state dict, or a dict with one under the key 'model'",
+            allowed="a state dict, or a dict with one under the key 'model' or 'model_state_dict'",
             todo="check where the file comes from",
         )
     return tensors, tuple(beside)

@@ -197,15 +197,15 @@ class FastAttention(nn.Module):
         Returns:
             (B, heads, n * n, 1); about -1e9 where the window has no padding.
         """
-        padded_rows = _log_sum_exp(by_row + self.if_padded[:, None])
-        real_rows = _log_sum_exp(by_row + self.if_real[:, None])
-        padded_columns = _log_sum_exp(by_column + self.if_padded)
-        all_columns = _log_sum_exp(by_column)
+        padded_rows = log_sum_exp(by_row + self.if_padded[:, None])
+        real_rows = log_sum_exp(by_row + self.if_real[:, None])
+        padded_columns = log_sum_exp(by_column + self.if_padded)
+        all_columns = log_sum_exp(by_column)
         parts = torch.stack((padded_rows + all_columns, real_rows + padded_columns), dim=-1)
-        return _log_sum_exp(parts).reshape(*parts.shape[:2], -1, 1)
+        return log_sum_exp(parts).reshape(*parts.shape[:2], -1, 1)
 
 
-def _log_sum_exp(terms: torch.Tensor) -> torch.Tensor:
+def log_sum_exp(terms: torch.Tensor) -> torch.Tensor:
     """Log of the sum of exponentials over the last axis.
 
     Written out: OpenVINO's version of torch's function does not subtract the maximum first.

@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from torch import nn
+
 from lib.networks.architectures import find_architecture
+from lib.networks.architectures3d import find_architecture3d
 from lib.networks.checkpoint import load_checkpoint, read_metadata, sha256_of
 from lib.networks.sam import AdapterSam, build_sam
+from lib.networks.sam3d import Sam3d, build_sam3d
 
 WEIGHTS_FOLDER = Path(__file__).resolve().parents[2] / "apps" / "samed2d" / "weights"
 """Holds ``<architecture>.safetensors``: the compact model's are shipped, others are fetched."""
@@ -48,13 +52,29 @@ def build_model(name: str, checkpoint: str | Path | None = None) -> AdapterSam:
         CheckpointError: the file cannot be used with it.
     """
     model = build_sam(find_architecture(name))
+    _load(model, name, checkpoint)
+    return model
+
+
+def build_model3d(name: str, checkpoint: str | Path | None = None) -> Sam3d:
+    """As `build_model`, for a network of volumes: "sammed3d_t", "sammed3d_b".
+
+    Raises:
+        OptionError: no such architecture.
+        CheckpointError: the file cannot be used with it.
+    """
+    model = build_sam3d(find_architecture3d(name))
+    _load(model, name, checkpoint)
+    return model
+
+
+def _load(model: nn.Module, name: str, checkpoint: str | Path | None) -> None:
     path = Path(checkpoint) if checkpoint is not None else installed_weights(name)
     if path is None:
         logger.warning("%s: no weights installed, it starts from random numbers", name)
-        return model
+        return
     report = load_checkpoint(model, path)
     logger.info("%s from %s: %s", name, path, report.summary())
-    return model
 
 
 def version_of(name: str, weights: Path | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ import torch
 from safetensors.torch import save_file
 
 from lib.errors import CheckpointError
-from lib.networks import build_sam, load_checkpoint
+from lib.networks import build_sam, build_sam3d, load_checkpoint
 from lib.networks.architectures import Architecture
 from lib.networks.checkpoint import save_weights, sha256_of
 from tests.support import golden
+from tests.support.golden3d import TINY3D, tiny_weights
 
 VANILLA = Architecture(
     "vanilla",
@@ -167,3 +169,28 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     assert sha256_of(tmp_path / "empty").startswith("e3b0c44298fc1c14")
+
+
+def test_layout_of_the_released_3d_file(tmp_path: Path) -> None:
+    model = build_sam3d(TINY3D)
+    parameters = [torch.nn.Parameter(torch.zeros(2))]
+    optimiser = torch.optim.AdamW(parameters)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimiser, [120, 180])
+    content = {
+        "epoch": 3,
+        "model_state_dict": tiny_weights(),
+        "optimizer_state_dict": optimiser.state_dict(),
+        "lr_scheduler_state_dict": scheduler.state_dict(),
+        "losses": [0.5],
+        "dices": [0.4],
+        "best_loss": float("inf"),
+        "best_dice": 0.4,
+        "args": Namespace(task_name="union_train", device=torch.device("cpu"), gpu_ids=[0, 1]),
+        "used_datas": ["data/liver"],
+    }
+    torch.save(content, tmp_path / "turbo.pth")
+    with pytest.raises(pickle.UnpicklingError, match="Namespace"):
+        torch.load(tmp_path / "turbo.pth", weights_only=True)
+    report = load_checkpoint(model, tmp_path / "turbo.pth")
+    assert_golden(model, tiny_weights())
+    assert "args" in report.leftover and "model_state_dict" not in report.leftover

@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.errors import CheckpointError
-from lib.networks import ARCHITECTURES, build_model, build_sam, installed_weights
+from lib.errors import CheckpointError, OptionError
+from lib.networks import (
+    ARCHITECTURES,
+    build_model,
+    build_model3d,
+    build_sam,
+    check_architecture,
+    installed_weights,
+)
 from lib.networks.checkpoint import save_weights
 from lib.networks.weights import is_ready_to_click
 from tests.support import golden
@@ -73,3 +80,20 @@ def test_readiness_of_a_damaged_file_is_an_error(tmp_path: Path) -> None:
 def test_weight_files_can_be_read_by_others(tmp_path: Path) -> None:
     save_weights(golden.tiny_model(), tmp_path / "w.safetensors")
     assert (tmp_path / "w.safetensors").stat().st_mode & 0o044 == 0o044
+
+
+def test_networks_for_volumes_are_built_by_name(tmp_path: Path) -> None:
+    first = build_model3d("sammed3d_t")
+    save_weights(first, tmp_path / "w.safetensors")
+    second = build_model3d("sammed3d_t", tmp_path / "w.safetensors")
+    for name, value in first.state_dict().items():
+        assert torch.equal(second.state_dict()[name], value), name
+    with pytest.raises(OptionError, match=r"samed2d_t.*sammed3d_b"):
+        build_model3d("samed2d_t")
+
+
+def test_every_architecture_is_known_by_name() -> None:
+    check_architecture("samed2d_t")
+    check_architecture("sammed3d_b")
+    with pytest.raises(OptionError, match=r"sammed4d.*samed2d_b.*sammed3d_b"):
+        check_architecture("sammed4d")
