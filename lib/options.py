@@ -20,6 +20,7 @@ ENVIRONMENT_PREFIX = "SAMED2D_"
 ENVIRONMENT_OF_SCRIPTS = frozenset({"SAMED2D_VENV", "SAMED2D_SCREENSHOT", "SAMED2D_KEY"})
 """Variables with our prefix that belong to scripts and tests and are no options."""
 
+DEFAULT_MODELS = ("samed2d", "samed2d_volume")
 DEFAULT_LABELS = ("liver", "spleen", "kidney", "vertebra", "tumour", "ventricle", "organ")
 DEVICES = ("auto", "cpu", "cuda")
 BACKENDS = ("auto", "torch", "compiled", "openvino")
@@ -30,7 +31,7 @@ ZOOMS = ("auto", "on", "off")
 STRATEGIES = ("hybrid", "uncertainty", "diversity", "sequential", "random")
 
 
-def _labels(text: str) -> tuple[str, ...]:
+def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
         raise ValueError("at least one name, separated by commas")
@@ -83,7 +84,12 @@ class AppOptions:
 
     # ruff: noqa: RUF009 - _option returns a dataclass field
     labels: tuple[str, ...] = _option(
-        DEFAULT_LABELS, _labels, "label names offered to the annotator, separated by commas"
+        DEFAULT_LABELS, _names, "label names offered to the annotator, separated by commas"
+    )
+    models: tuple[str, ...] = _option(
+        DEFAULT_MODELS,
+        _names,
+        "models to serve, separated by commas; each is a file in apps/samed2d/models",
     )
     architecture: str = _option(
         "auto",

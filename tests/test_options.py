@@ -24,6 +24,7 @@ from lib.options import (
 
 VALUES = {
     "labels": ("liver, left kidney,spleen", ("liver", "left kidney", "spleen")),
+    "models": ("samed2d, sammed3d", ("samed2d", "sammed3d")),
     "architecture": (" samed2d_b ", "samed2d_b"),
     "checkpoint": ("/weights/own file.pth", Path("/weights/own file.pth")),
     "device": ("cpu", "cpu"),
@@ -54,6 +55,7 @@ VALUES = {
 
 WRONG = {
     "labels": ("", " , ,", "liver,liver", "liver, liver"),
+    "models": ("", ",", "samed2d,samed2d"),
     "architecture": ("", "  "),
     "device": ("", "gpu", "CPU", "cuda:x"),
     "backend": ("", "onnx", "Torch"),

@@ -18,7 +18,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask  # noqa: E402
 from monailabel.interfaces.tasks.strategy import Strategy  # noqa: E402
 from monailabel.interfaces.tasks.train import TrainTask  # noqa: E402
 
-from lib.errors import OptionError, Samed2dError  # noqa: E402
+from lib.errors import Samed2dError  # noqa: E402
 from lib.imaging.volume import ReadLimits  # noqa: E402
 from lib.server.auto_train import AutoTrain, follow_labels  # noqa: E402
 from lib.server.batch import PreAnnotateTask  # noqa: E402
@@ -26,24 +26,16 @@ from lib.server.datastore import configured  # noqa: E402
 from lib.server.dispatch import run_infer  # noqa: E402
 from lib.server.drafts import Drafts  # noqa: E402
 from lib.server.host import end_start, open_host  # noqa: E402
-from lib.server.infer import Samed2dInferTask  # noqa: E402
-from lib.server.models import NetworkChoice, choose_network, read_models  # noqa: E402
+from lib.server.kinds import chooser, kind_of  # noqa: E402
+from lib.server.models import NetworkChoice, ServedSpec, served_models  # noqa: E402
 from lib.server.next_sample import NextSamples  # noqa: E402
 from lib.server.running import running_server, sentence_last  # noqa: E402
 from lib.server.served_model import MIB, ServedModel  # noqa: E402
 from lib.server.submit import NAME as SUBMIT  # noqa: E402
 from lib.server.submit import SubmitTask  # noqa: E402
-from lib.server.train_task import Samed2dTrainTask  # noqa: E402
-from lib.server.volume_infer import Samed2dVolumeTask  # noqa: E402
 from lib.server.volumes import VolumeStore  # noqa: E402
 
 MODELS = Path(__file__).resolve().parent / "models"
-
-KINDS: dict[str, type[Samed2dInferTask]] = {"click": Samed2dInferTask, "volume": Samed2dVolumeTask}
-"""How to make the task of a model, by the ``kind`` in its file."""
-
-TRAINED_KIND = "click"
-"""Models of this kind can be trained; others with the same network profit."""
 
 
 class Samed2dApp(MONAILabelApp):
@@ -71,8 +63,11 @@ class Samed2dApp(MONAILabelApp):
         """The host's; labels that wait for a PACS are delivered from now on."""
         return configured(super().init_datastore(), self.options, running_server() is not None)
 
+    def _served(self) -> tuple[ServedSpec, ...]:
+        return served_models(MODELS, self.options)
+
     def init_infers(self) -> dict[str, InferTask]:
-        """One task for each file in ``models/``; those with the same network share it.
+        """One task for each served model; those with the same network share it.
 
         A server loads the networks in the background now, so that nobody's click has to. Other
         processes, those that train, load none.
@@ -81,18 +76,13 @@ class Samed2dApp(MONAILabelApp):
         volumes, drafts = VolumeStore(self.options.volume_cache_mb * MIB, limits), Drafts()
         tasks: dict[str, InferTask] = {}
         networks: dict[NetworkChoice, ServedModel] = {}
-        for spec in read_models(MODELS):
-            if spec.kind not in KINDS:
-                raise OptionError(
-                    got=f"model {spec.name!r} of kind {spec.kind!r}", allowed=", ".join(KINDS)
-                )
-            choice = choose_network(spec, self.options)
+        for served in self._served():
+            spec, choice = served.spec, served.choice
             if choice not in networks:
                 networks[choice] = ServedModel(choice, self.options)
-            make = KINDS[spec.kind]
+            make = kind_of(spec).infer
             tasks[spec.name] = make(spec, self.options, networks[choice], volumes, drafts)
-            if spec.kind == TRAINED_KIND:
-                self._click_task = tasks[spec.name]
+        self._click_task = tasks[chooser(self._served())]
         tasks[SUBMIT] = SubmitTask(self.options.labels, drafts, volumes)
         if running_server() is not None:
             for network in networks.values():
@@ -102,9 +92,9 @@ class Samed2dApp(MONAILabelApp):
     def init_trainers(self) -> dict[str, TrainTask]:
         """One for each model that learns from clicks."""
         return {
-            spec.name: Samed2dTrainTask(spec, self.options, choose_network(spec, self.options))
-            for spec in read_models(MODELS)
-            if spec.kind == TRAINED_KIND
+            served.spec.name: train(served.spec, self.options, served.choice)
+            for served in self._served()
+            if (train := kind_of(served.spec).train) is not None
         }
 
     def train(self, request: Mapping[str, Any]) -> Any:

@@ -14,11 +14,11 @@ from __future__ import annotations
 import logging
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from lib.errors import OptionError
-from lib.networks import find_architecture, installed_weights
+from lib.networks import check_architecture, installed_weights
 from lib.networks.weights import is_ready_to_click
 from lib.options import AppOptions
 
@@ -59,6 +59,41 @@ def read_models(folder: Path) -> tuple[ModelSpec, ...]:
         OptionError: a file that is no TOML, lacks a key or has one nobody knows.
     """
     return tuple(_read_model(path) for path in sorted(folder.glob("*.toml")))
+
+
+@dataclass(frozen=True)
+class ServedSpec:
+    """A model that is served, and the network that answers for it."""
+
+    spec: ModelSpec
+    choice: NetworkChoice
+
+
+def served_models(folder: Path, options: AppOptions) -> tuple[ServedSpec, ...]:
+    """The models that option ``models`` names, in its order, each with its network.
+
+    A network or weight file that was asked for by name belongs to the models that can use it; the
+    others choose for themselves.
+
+    Raises:
+        OptionError: a model without a file, or as `read_models` and `choose_network` say.
+    """
+    known = {spec.name: spec for spec in read_models(folder)}
+    unknown = [name for name in options.models if name not in known]
+    if unknown:
+        raise OptionError(
+            got=f"models {', '.join(unknown)}",
+            allowed=", ".join(known),
+            todo="correct --conf models",
+        )
+    specs = [known[name] for name in options.models]
+    asked = options.architecture
+    users = [spec for spec in specs if asked in spec.architectures]
+    own = replace(options, architecture="auto", checkpoint=None)
+    return tuple(
+        ServedSpec(spec, choose_network(spec, own if users and spec not in users else options))
+        for spec in specs
+    )
 
 
 def choose_network(spec: ModelSpec, options: AppOptions) -> NetworkChoice:
@@ -111,7 +146,7 @@ def _named_checkpoint(spec: ModelSpec, architecture: str, checkpoint: Path) -> N
 
 
 def _check_architecture(spec: ModelSpec, name: str) -> None:
-    find_architecture(name)
+    check_architecture(name)
     if name not in spec.architectures:
         raise OptionError(
             got=f"architecture {name!r} for model {spec.name!r}",
@@ -135,7 +170,7 @@ def _read_model(path: Path) -> ModelSpec:
     if not architectures:
         raise _broken(path, "no architecture")
     for name in architectures:
-        find_architecture(name)
+        check_architecture(name)
     return ModelSpec(
         name=content["name"],
         kind=content["kind"],

@@ -1,12 +1,20 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lib.errors import OptionError
-from lib.networks import find_architecture
+from lib.networks import check_architecture
 from lib.options import AppOptions
 from lib.server import models
-from lib.server.models import ModelSpec, NetworkChoice, choose_network, read_models
+from lib.server.kinds import chooser, kind_of
+from lib.server.models import (
+    ModelSpec,
+    NetworkChoice,
+    choose_network,
+    read_models,
+    served_models,
+)
 from tests.support.server import APP
 
 SPEC = ModelSpec("samed2d", "click", "Click.", 2, ("samed2d_h", "samed2d_b", "samed2d_t"))
@@ -39,7 +47,9 @@ def test_read_model(tmp_path):
 def test_shipped_models_exist_and_name_real_networks():
     specs = read_models(APP / "models")
     assert "samed2d" in [spec.name for spec in specs]
-    assert all(find_architecture(name) for spec in specs for name in spec.architectures)
+    for spec in specs:
+        for name in spec.architectures:
+            check_architecture(name)
 
 
 @pytest.mark.parametrize(
@@ -111,3 +121,52 @@ def test_a_checkpoint_that_is_no_file(tmp_path):
 def test_a_checkpoint_needs_an_architecture(tmp_path):
     with pytest.raises(OptionError, match="--conf architecture"):
         choose_network(SPEC, AppOptions(checkpoint=tmp_path / "x.safetensors"))
+
+
+OTHER = FILE.replace("samed2d", "sammed3d").replace("sammed3d_h", "sammed3d_b", 1)
+OTHER = OTHER.replace('"sammed3d_b", "sammed3d_b", "sammed3d_t"', '"sammed3d_b", "sammed3d_t"')
+
+
+@pytest.fixture
+def both(tmp_path):
+    (tmp_path / "samed2d.toml").write_text(FILE)
+    (tmp_path / "sammed3d.toml").write_text(OTHER)
+    return tmp_path
+
+
+def served(folder, **options):
+    found = served_models(folder, AppOptions(**options))
+    return [(one.spec.name, one.choice.architecture) for one in found]
+
+
+def test_only_the_named_models_are_served_in_that_order(both, install):
+    install("samed2d_t", "sammed3d_t")
+    assert served(both, models=("samed2d",)) == [("samed2d", "samed2d_t")]
+    order = ("sammed3d", "samed2d")
+    assert served(both, models=order) == [("sammed3d", "sammed3d_t"), ("samed2d", "samed2d_t")]
+    with pytest.raises(OptionError, match=r"sam9.*samed2d, sammed3d"):
+        served(both, models=("samed2d", "sam9"))
+
+
+def test_a_network_asked_for_by_name_is_for_the_models_that_can_use_it(both, install):
+    install("samed2d_t", "samed2d_b", "sammed3d_t")
+    everything = ("samed2d", "sammed3d")
+    expected = [("samed2d", "samed2d_t"), ("sammed3d", "sammed3d_t")]
+    assert served(both, models=everything, architecture="samed2d_t") == expected
+    with pytest.raises(OptionError, match="sammed3d_t"):
+        served(both, models=("samed2d",), architecture="sammed3d_t")
+
+
+def test_one_model_chooses_what_to_label_next(both, install):
+    install("samed2d_t", "sammed3d_t")
+    found = served_models(both, AppOptions(models=("samed2d", "sammed3d")))
+    assert chooser(found) == "samed2d"
+    (both / "sammed3d.toml").write_text(OTHER.replace("click", "volume", 1))
+    only = served_models(both, AppOptions(models=("sammed3d",)))
+    with pytest.raises(OptionError, match="add samed2d"):
+        chooser(only)
+
+
+def test_unknown_kinds_are_refused():
+    with pytest.raises(OptionError, match=r"'samed2d' of kind 'clack'.*click, volume"):
+        kind_of(replace(SPEC, kind="clack"))
