@@ -18,7 +18,8 @@ from torch.nn import functional
 from lib.networks.architectures3d import Architecture3d
 from lib.networks.conv3d import Conv3d
 from lib.networks.encoder3d import LayerNorm3d
-from lib.networks.prompt_maps3d import CHANNELS
+from lib.networks.likeness3d import LIKENESS_CHANNELS, likeness
+from lib.networks.prompt_maps3d import CHANNELS, NARROW
 
 _WIDTH = 24
 
@@ -121,7 +122,7 @@ class DetailMaskDecoder3d(MaskDecoder3d):
         super().__init__(architecture)
         channels = architecture.prompt_dim // 8
         self.details_in = Conv3d(architecture.detail_channels, _WIDTH, 1)
-        self.fine_in = Conv3d(channels + CHANNELS, _WIDTH, 3, padding=1)
+        self.fine_in = Conv3d(channels + CHANNELS + LIKENESS_CHANNELS, _WIDTH, 3, padding=1)
         self.coarse = nn.Sequential(
             Conv3d(_WIDTH, 2 * _WIDTH, 3, stride=2, padding=1),
             nn.GELU(),
@@ -134,7 +135,9 @@ class DetailMaskDecoder3d(MaskDecoder3d):
     def refine(self, pixels: Tensor, details: Tensor | None, drawn: Tensor | None) -> Tensor:
         """Add to the enlarged tokens what can be seen at their resolution."""
         assert details is not None and drawn is not None
-        joined = self.fine_in(torch.cat([pixels, drawn.to(pixels.dtype)], dim=1))
+        alike = likeness(details, drawn[:, NARROW])
+        seen = torch.cat([pixels, drawn.to(pixels.dtype), alike.to(pixels.dtype)], dim=1)
+        joined = self.fine_in(seen)
         fine = functional.gelu(joined + self.details_in(details))
         wide = functional.interpolate(self.coarse(fine), scale_factor=2.0, mode="nearest")
         refined: Tensor = pixels + self.fine_out(functional.gelu(fine + wide))

@@ -12,6 +12,8 @@ from lib.networks.prompt_encoder3d import PromptEncoder3d
 SIGMAS = (1.0, 4.0)
 """Of the spots drawn for a click, in voxels of the map: the place, and its surroundings."""
 CHANNELS = 2 * len(SIGMAS) + 1
+NARROW = [0, len(SIGMAS)]
+"""Channels of the narrow spots of foreground and of background clicks."""
 FOREGROUND, BACKGROUND = 1, 0
 _WIDTH = 24
 

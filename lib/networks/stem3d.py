@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -10,6 +11,8 @@ from lib.networks.conv3d import Conv3d
 DETAIL_STRIDE = 4
 """Voxels of the cube for one of the details; that of low-resolution masks."""
 _GROUP = 12
+_LIMIT = 3.0
+"""Standard scores that no voxel exceeds."""
 
 
 class ConvStem3d(nn.Module):
@@ -18,7 +21,7 @@ class ConvStem3d(nn.Module):
     Args:
         widths: channels after the first, second and third halving.
         dim: channels C of the tokens.
-        detail_channels: channels K of the details.
+        detail_channels: channels K of the details; the first one is the volume itself, averaged.
     """
 
     def __init__(self, widths: tuple[int, int, int], dim: int, detail_channels: int) -> None:
@@ -28,7 +31,7 @@ class ConvStem3d(nn.Module):
         self.to_quarter = nn.Sequential(_halve(half, quarter), Residual3d(quarter))
         self.to_eighth = nn.Sequential(_halve(quarter, eighth), Residual3d(eighth))
         self.to_tokens = Conv3d(eighth, dim, 3, stride=2, padding=1)
-        self.to_details = Conv3d(quarter, detail_channels, 1)
+        self.to_details = Conv3d(quarter, detail_channels - 1, 1)
 
     def forward(self, volumes: Tensor) -> tuple[Tensor, Tensor]:
         """Map cubes (B, 1, S, S, S) to tokens and details.
@@ -37,9 +40,13 @@ class ConvStem3d(nn.Module):
             Tokens (B, S/16, S/16, S/16, C) and packed details (B, 64 K, S/16, S/16, S/16), see
             `unpack3d`.
         """
+        # Air and metal are many deviations away from tissue, whose differences count.
+        volumes = _LIMIT * torch.tanh(volumes / _LIMIT)
         quarter = self.to_quarter(self.to_half(volumes))
         tokens = self.to_tokens(self.to_eighth(quarter))
-        return tokens.movedim(1, -1), pack3d(self.to_details(quarter))
+        plain = functional.avg_pool3d(volumes, DETAIL_STRIDE)
+        details = torch.cat([plain.to(quarter.dtype), self.to_details(quarter)], dim=1)
+        return tokens.movedim(1, -1), pack3d(details)
 
 
 class Residual3d(nn.Module):

@@ -26,3 +26,13 @@ def test_packing_loses_nothing() -> None:
     cells = pack3d(alone)
     assert torch.equal(cells[:, :, 0, 1, 2], torch.ones(1, 64))
     assert cells.sum() == 64
+
+
+@torch.no_grad()
+def test_the_first_detail_is_the_volume_and_far_values_are_brought_near() -> None:
+    stem = ConvStem3d((12, 12, 24), dim=20, detail_channels=4)
+    volume = torch.full((1, 1, 32, 32, 32), 0.5)
+    volume[..., 16:] = -9.0
+    plain = unpack3d(stem(volume)[1])[0, 0]
+    assert abs(float(plain[..., 0].mean()) - 0.5) < 0.01
+    assert (plain[..., -1] > -3.0).all() and (plain[..., -1] < -2.9).all()
