@@ -17,10 +17,9 @@ Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted (the state is s
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
 import tomllib
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -38,10 +37,10 @@ from lib.data.shards.stream import Source, stream
 from lib.data.stream import Mixture
 from lib.errors import OptionError, Samed2dError
 from lib.networks import ARCHITECTURES, build_sam
-from lib.training.loop import BatchResult
 from lib.training.pretrain import Pretrainer, PretrainPlan
 from lib.training.processes import Place, free_address, join
 from lib.training.validate import click_dice
+from scripts._run_report import Reporter
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -224,56 +223,17 @@ def read_material(
     return training, data_set, validation
 
 
-class Reporter:
-    """Prints progress every few seconds, validates and saves every few minutes."""
+def reporter_of(arguments: argparse.Namespace, real: list[LabelledImage]) -> Reporter[Pretrainer]:
+    """Measures with up to three clicks on phantoms and on held-out images."""
+    phantoms = phantom_cases(arguments.validation_phantoms, arguments.seed)
 
-    def __init__(self, arguments: argparse.Namespace, real: list[LabelledImage]) -> None:
-        self.out: Path = arguments.out
-        self.save_every = 60 * arguments.save_every
-        self.real, self.phantoms = (
-            real,
-            phantom_cases(arguments.validation_phantoms, arguments.seed),
-        )
-        self.recent: list[BatchResult] = []
-        self.printed = self.saved = time.monotonic()
-
-    def __call__(self, run: Pretrainer, result: BatchResult) -> None:
-        """Take note of one step."""
-        self.recent.append(result)
-        now = time.monotonic()
-        if now - self.printed > 20:
-            self.print_progress(run)
-            self.printed = now
-        if now - self.saved > self.save_every:
-            self.save(run)
-            self.saved = time.monotonic()
-
-    def print_progress(self, run: Pretrainer) -> None:
-        """One line: how far, how fast, how good on the training stream."""
-        losses = np.mean([r.losses for r in self.recent], axis=0)
-        dices = np.mean([r.dices for r in self.recent], axis=0)
-        rate = run.step * run.plan.batch_size * run.place.world / max(run.seconds, 1e-9)
-        print(
-            f"step {run.step}  {run.seconds / 60:.1f} min, {100 * run.passed:.0f} %  "
-            f"{rate:.1f} images/s  lr {run.learning_rate():.1e}  "
-            f"loss {'/'.join(f'{v:.3f}' for v in losses)}  "
-            f"dice {'/'.join(f'{v:.3f}' for v in dices)}",
-            flush=True,
-        )
-        self.recent.clear()
-
-    def save(self, run: Pretrainer) -> None:
-        """Save weights and state, measure the moving average, write a line to the log."""
-        run.save()
-        line = {
-            "step": run.step,
-            "minutes": round(run.seconds / 60, 2),
-            "phantom_dice": click_dice(run.averaged_model, self.phantoms),
-            "real_dice": click_dice(run.averaged_model, self.real),
+    def measure(run: Pretrainer) -> dict[str, Sequence[float]]:
+        return {
+            "phantom_dice": click_dice(run.averaged_model, phantoms),
+            "real_dice": click_dice(run.averaged_model, real),
         }
-        with (self.out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
-        print(f"saved; validation {json.dumps(line)}", flush=True)
+
+    return Reporter(arguments.out, 60 * arguments.save_every, measure)
 
 
 def main() -> int:
@@ -334,7 +294,7 @@ def pretrain(arguments: argparse.Namespace, place: Place) -> int:
         run = Pretrainer(model, training, plan, arguments.out, place, data_set)
         if arguments.resume and run.resume():
             print(f"resumed at step {run.step}", flush=True)
-        reporter = Reporter(arguments, validation) if place.rank == 0 else None
+        reporter = reporter_of(arguments, validation) if place.rank == 0 else None
         try:
             run.run(reporter or (lambda run, result: None))
         except KeyboardInterrupt:

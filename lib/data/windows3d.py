@@ -20,6 +20,7 @@ from scipy import ndimage
 from lib.data.phantoms3d import MIN_VOXELS, make_phantom3d
 from lib.data.random_fields import Field, smooth_volume
 from lib.data.volume_cases import find_cases, read_case
+from lib.prompts.simulate3d import interior_voxel
 
 SPACING = 1.5
 """Edge of a voxel in mm."""
@@ -104,6 +105,23 @@ def standardise(values: Field) -> Field:
         return values - np.float32(values.mean())
     spread = np.float32(max(float(positive.std(ddof=1)), 1e-6))
     return np.asarray((values - np.float32(positive.mean())) / spread, np.float32)
+
+
+def windows_round(volume: LabelledVolume, size: int) -> Iterator[Window3d]:
+    """A cube round the innermost voxel of each object that is large enough, with that object.
+
+    Args:
+        volume: labelled.
+        size: edge S.
+    """
+    for value in volume.names:
+        mask = volume.labels == value
+        if np.count_nonzero(mask) < MIN_VOXELS:
+            continue
+        corner = [place - size // 2 for place in interior_voxel(mask).index]
+        values = cut(volume.values, corner, size, 0.0)
+        shown = np.clip(standardise(values), -CLIP, CLIP)
+        yield Window3d(shown, cut(mask, corner, size, False)[None])
 
 
 def window_stream(

@@ -89,12 +89,11 @@ def test_things_that_fill_no_coarse_voxel_are_not_lost():
 
 
 def test_it_learns_to_follow_clicks():
-    network = model()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    dices = []
-    for step in range(24):
-        batch = balls(step % 4)
+    network, batch = model(), balls(rows=2)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    losses = []
+    for _ in range(18):
         optimiser.zero_grad()
-        dices.append(interact3d(network, batch, annotator(batch)).dices[-1])
+        losses.append(np.mean(interact3d(network, batch, annotator(batch)).losses))
         optimiser.step()
-    assert np.mean(dices[-4:]) > 0.5 > np.mean(dices[:4])
+    assert losses[-1] < 0.6 * losses[0]
