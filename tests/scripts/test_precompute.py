@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.server.clicks import post_infer
+from tests.support.prepared import run_prepared
 from tests.support.server import REPOSITORY, start_server
 from tests.support.studies import write_small_study
 
@@ -20,14 +20,9 @@ SCRIPT = REPOSITORY / "scripts" / "precompute.py"
 def run(studies: Path, cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {key: v for key, v in os.environ.items() if not key.startswith("SAMED2D_")}
     environment |= {"SAMED2D_BACKEND": "torch", "SAMED2D_CACHE_DIR": str(cache)}
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), "--studies", str(studies), *arguments],
-        capture_output=True,
-        text=True,
-        cwd="/",
-        env={**environment, "OMP_NUM_THREADS": "1"},
-        check=False,
-    )
+    environment["OMP_NUM_THREADS"] = "1"
+    command = (SCRIPT, "--studies", studies, *arguments)
+    return run_prepared(*command, env=environment, cwd="/", timeout=240)
 
 
 @pytest.fixture(scope="module")

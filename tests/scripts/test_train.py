@@ -16,6 +16,7 @@ from lib.training.registry import Registry
 from scripts.train import read_data
 from tests.support.datasets import build_small, pack_small
 from tests.support.file_server import serve_files
+from tests.support.prepared import run_prepared
 from tests.support.small_sam import disc_cases, save_base
 
 pytestmark = pytest.mark.timeout(900)  # real trainings, on whatever machine
@@ -35,8 +36,10 @@ def write_cases(folder: Path, count: int = 3) -> Path:
 def run(
     script: str, *arguments: str | Path, launcher: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *launcher, str(ROOT / "scripts" / script), *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if not launcher:
+        return run_prepared(ROOT / "scripts" / script, *arguments, env=environment, timeout=240)
+    command = [sys.executable, *launcher, str(ROOT / "scripts" / script), *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=240, env=environment, check=False
     )

@@ -79,7 +79,7 @@ def started(tmp_path_factory, random_weights):
     """A server of this module's own, because its tests disturb the server."""
     study = write_small_study(tmp_path_factory.mktemp("study"))
     conf = {"architecture": "samed2d_t", "checkpoint": str(random_weights), "labels": "liver"}
-    with start_server(study, conf=conf) as running:
+    with start_server(study, conf=conf, from_nothing=True) as running:
         yield running
 
 

@@ -7,7 +7,8 @@ with start_server(studies, conf={"labels": "liver"}) as server:
 
 The server runs in a process of its own, on a free port of the loopback, from a working directory
 that is not the repository, with private folders for sessions, temporary files and the DICOMweb
-cache. Nothing of it is left when the context ends.
+cache. Nothing of it is left when the context ends. What the host imports of third parties is there
+already (`tests.support.prepared`), unless a test asks for a start from nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from typing import Any
 
 import psutil
 import requests
+
+from tests.support.prepared import PreparedProcess, start_prepared
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 APP = REPOSITORY / "apps" / "samed2d"
@@ -61,7 +64,7 @@ class RunningServer:
     """
 
     url: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | PreparedProcess
     log_path: Path
     home: Path
 
@@ -124,7 +127,7 @@ def server_environment(home: Path, env: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
-def stop_tree(process: subprocess.Popen[bytes]) -> None:
+def stop_tree(process: subprocess.Popen[bytes] | PreparedProcess) -> None:
     """End a process and all its descendants, politely first."""
     try:
         parent = psutil.Process(process.pid)
@@ -157,6 +160,28 @@ def _wait_until_ready(server: RunningServer, seconds: float, ready: int) -> None
     raise ServerStartError(f"no /info within {seconds:.0f} s", None, server.log())
 
 
+def _start_from_nothing(
+    command: list[str], cwd: Path, env: dict[str, str], log_path: Path
+) -> subprocess.Popen[bytes]:
+    with log_path.open("wb") as log:
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def _start_prepared(
+    command: list[str], cwd: Path, env: dict[str, str], log_path: Path
+) -> PreparedProcess:
+    log_path.touch()
+    _, _, *arguments = command  # python -m
+    return start_prepared(arguments, cwd=cwd, env=env, out=log_path)
+
+
 @contextlib.contextmanager
 def start_server(
     studies: Path | str,
@@ -167,6 +192,7 @@ def start_server(
     app_dir: Path = APP,
     start_seconds: float = START_SECONDS,
     ready: int = 200,
+    from_nothing: bool = False,
 ) -> Iterator[RunningServer]:
     """Start a server, wait until ``/info/`` answers, give it out, stop it with its children.
 
@@ -178,6 +204,7 @@ def start_server(
         app_dir: the MONAI Label app to serve.
         start_seconds: longest time until ``/info/`` answers.
         ready: status of its answer; 401 where the server wants a key.
+        from_nothing: in a new Python that imports everything itself, as a user's does.
 
     Raises:
         ServerStartError: the process ended, or did not answer in time.
@@ -188,15 +215,10 @@ def start_server(
     port = free_port() if port is None else port
     log_path = home / "server.log"
     try:
-        with log_path.open("wb") as log:
-            process = subprocess.Popen(
-                server_command(studies, port, conf or {}, app_dir),
-                cwd=home / "cwd",
-                env=server_environment(home, env or {}),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        command = server_command(studies, port, conf or {}, app_dir)
+        environment = server_environment(home, env or {})
+        start = _start_from_nothing if from_nothing else _start_prepared
+        process = start(command, home / "cwd", environment, log_path)
         server = RunningServer(f"http://127.0.0.1:{port}", process, log_path, home)
         try:
             _wait_until_ready(server, start_seconds, ready)
