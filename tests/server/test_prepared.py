@@ -101,8 +101,10 @@ def test_a_killed_process_is_known_to_be(tmp_path: Path) -> None:
 def test_a_script_is_run_to_its_end(tmp_path: Path) -> None:
     script = tmp_path / "said.py"
     script.write_text("import sys, said_by\nprint(said_by.WORD)\nsys.exit('no')\n")
-    (tmp_path / "said_by.py").write_text("WORD = 'yes'\n")
-    done = run_prepared(script, "a b", env=dict(os.environ), timeout=60)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "said_by.py").write_text("WORD = 'yes'\n")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "elsewhere")}
+    done = run_prepared(script, "a b", env=env, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (1, "yes\n", "no\n")
     script.write_text("import time\ntime.sleep(1000)\n")
     with pytest.raises(subprocess.TimeoutExpired):

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 from typing import Any
 
 import pytest
 
 from lib.server.roles import GIVEN, ROLES, Role, role_named
+from tests.support.prepared import run_prepared
 from tests.support.server import REPOSITORY
 
 WHO = {"nobody": Role.ANYBODY, "stranger": Role.ANYBODY} | {role.title: role for role in GIVEN}
 
 
 def ask(*arguments: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.role_matrix", *arguments],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    module = "tests.support.role_matrix"
+    done = run_prepared(module, *arguments, env=os.environ, cwd=REPOSITORY, timeout=240)
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout.splitlines()[-1]))
 

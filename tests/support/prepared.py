@@ -152,11 +152,14 @@ def _run(question: dict[str, Any]) -> None:
     tempfile.tempdir = None
     importlib.import_module("numpy").random.seed()
     sys.argv = question["arguments"]
+    more = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     if sys.argv[0].endswith(".py"):
         sys.path[0] = str(Path(sys.argv[0]).parent)
+        sys.path[1:1] = more
         runpy.run_path(sys.argv[0], run_name="__main__")
     else:
         sys.path[0] = question["cwd"]
+        sys.path[1:1] = more
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
