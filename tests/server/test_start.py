@@ -83,6 +83,7 @@ def started(tmp_path_factory, random_weights):
         yield running
 
 
+@pytest.mark.timeout(900)  # two starts from nothing, on whatever machine
 def test_the_app_works_in_a_training_process(started):
     # The host starts trainings as processes of their own, with the server's environment.
     assert requests.post(f"{started.url}/train/samed2d", json={}, timeout=60).ok

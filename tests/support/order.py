@@ -14,12 +14,17 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DEAREST = (
     "tests/pacs/test_whole_loop.py",
-    "tests/server/test_training.py",
     "tests/training/test_run.py",
     "tests/scripts/test_train.py",
+    "tests/server/test_training.py",
     "tests/pacs/test_save_faults.py",
+    "tests/scripts/test_pretrain.py",
+    "tests/server/test_encoder_upgrade.py",
+    "tests/training/test_processes.py",
+    "tests/training/test_registry.py",
+    "tests/data/builder/test_ray.py",
 )
-"""Files of more than a minute, longest first."""
+"""Files that train, or start many processes: the longest first."""
 DEAR_MARKS = ("server", "pacs", "browser")
 """Who bears one starts programs and waits for them."""
 
