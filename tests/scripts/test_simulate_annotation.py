@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,6 @@ import pytest
 from lib.networks import installed_weights
 from scripts._simulation.curves import area, compare, draw, gain_area, interval, needed
 from scripts._simulation.run import divide
-from tests.support.prepared import run_prepared
 from tests.support.server import REPOSITORY
 from tests.support.small_sam import disc_cases
 
@@ -100,5 +99,11 @@ def test_a_short_run_learns_saves_and_goes_on(tmp_path: Path) -> None:
 
 
 def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = (SCRIPT, "--data", tmp_path / "discs", "--out", tmp_path / "out", *arguments)
-    return run_prepared(*command, env=dict(os.environ), timeout=500)
+    command = [sys.executable, str(SCRIPT), "--data", str(tmp_path / "discs")]
+    return subprocess.run(
+        [*command, "--out", str(tmp_path / "out"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
