@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Measure what each part of the training recipe is worth.
+"""Measure what each part of the training recipe is worth, or each kind of decoder adapter.
 
 Trains on a few patients of a folder and tests on all others, once for each variant of the recipe
 and each seed, with the same number of batches. Prints a table as Markdown.
 
 Example:
     python scripts/ablate_training.py --data hearts --data nuclei --out ablation.json
+    python scripts/ablate_training.py --architecture medsa_t --train only_adapters --data hearts \
+        --only "no adapters in the decoder; HyP-Adpt" --seeds 3 --out medsa.json
 
 Interrupt it at any time: what was measured is in the file and is not measured again.
 Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.
@@ -23,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.data.pool import read_folder
 from lib.errors import Samed2dError
-from lib.networks import ARCHITECTURES, build_model
-from lib.training.ablation import VARIANTS, Trial, try_recipe
-from lib.training.recipe import PARTS
+from lib.networks import ARCHITECTURES
+from lib.training.ablation import NETWORKS, VARIANTS, Trial, build_variant, try_recipe
+from lib.training.recipe import DEFAULT, PARTS
 from scripts._ablation import read_found, table_of, write_found
 
 
@@ -50,7 +52,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=4, help="images in each (default 4)")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each kind (default 2)")
     parser.add_argument(
-        "--only", default="", help="variants, separated by semicolons: " + "; ".join(VARIANTS)
+        "--only",
+        default="",
+        help="variants, separated by semicolons: "
+        + "; ".join(VARIANTS)
+        + "; and for networks with Med-SA's adapters: "
+        + "; ".join(NETWORKS),
     )
     parser.add_argument("--out", type=Path, required=True, help="JSON file with the figures")
     return parser.parse_args()
@@ -80,7 +87,7 @@ def main() -> int:
     """Run the command line."""
     arguments = parse_arguments()
     chosen = [name.strip() for name in arguments.only.split(";") if name.strip()] or list(VARIANTS)
-    unknown = [name for name in chosen if name not in VARIANTS]
+    unknown = [name for name in chosen if name not in {**VARIANTS, **NETWORKS}]
     if unknown:
         print(f"ablate_training: no variant {unknown[0]!r}; see --help", file=sys.stderr)
         return 2
@@ -94,7 +101,7 @@ def main() -> int:
                     if key in found:
                         continue
                     started = time.monotonic()
-                    model = build_model(arguments.architecture, arguments.checkpoint)
+                    model = build_variant(arguments.architecture, name, arguments.checkpoint)
                     trial = Trial(
                         arguments.train,
                         arguments.batches,
@@ -102,7 +109,7 @@ def main() -> int:
                         arguments.cases,
                         seed,
                     )
-                    before, after = try_recipe(model, images, VARIANTS[name], trial)
+                    before, after = try_recipe(model, images, VARIANTS.get(name, DEFAULT), trial)
                     found[key] = {
                         "before": dict(before.dice),
                         "after": dict(after.dice),

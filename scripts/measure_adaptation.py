@@ -30,6 +30,7 @@ from lib.training.ablation import Trial, try_recipe
 from lib.training.recipe import PARTS, RECIPES
 from lib.training.validation import Summary
 
+USUAL = ("adapters", "decoder")
 PROMPTS = ("box", "1", "3", "5")
 
 
@@ -49,7 +50,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="samed2d_t")
     parser.add_argument("--checkpoint", type=Path, help="weights to start from")
     parser.add_argument("--recipe", choices=sorted(RECIPES), default="default")
-    parser.add_argument("--train", choices=PARTS, action="append", help="default: both in turn")
+    parser.add_argument(
+        "--train", choices=PARTS, action="append", help="default: adapters and decoder in turn"
+    )
     parser.add_argument("--cases", type=int, default=5, help="patients to learn from (default 5)")
     parser.add_argument("--batches", type=int, default=200, help="of each training (default 200)")
     parser.add_argument("--every", type=int, default=50, help="batches between two measurements")
@@ -123,7 +126,7 @@ def main() -> int:
     try:
         for seed in range(arguments.seeds):
             for folder in arguments.data:
-                for part in arguments.train or PARTS:
+                for part in arguments.train or USUAL:
                     key = f"{folder.name}, {part} / {seed}"
                     if key not in found:
                         found[key] = measure(arguments, folder, part, seed)

@@ -1,8 +1,9 @@
 """Reading and writing weight files, safely and never in part without saying so.
 
-Readable are the layouts of the published SAM-Med2D and SAM-Med3D files (``{"model": ...,
-"optimizer": ...}``, ``{"model_state_dict": ..., "args": ...}``), a bare state dict, a vanilla SAM
-file for 1024 pixels (resampled to 256), and safetensors.
+Readable are the layouts of the published SAM-Med2D, SAM-Med3D and Medical SAM Adapter files
+(``{"model": ..., "optimizer": ...}``, ``{"model_state_dict": ..., "args": ...}``, ``{"state_dict":
+..., "model": name, ...}``), a bare state dict, a vanilla SAM file for 1024 pixels (resampled to
+256), and safetensors.
 Nothing is unpickled outside torch's ``weights_only`` reader. What we write is safetensors.
 """
 
@@ -24,6 +25,7 @@ from torch import nn
 from torch.nn import functional
 
 from lib.errors import CheckpointError
+from lib.networks.architectures import AdapterKind
 
 SAFE_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     torch.optim.Adam,
@@ -34,7 +36,7 @@ SAFE_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
 """Classes the published files mention beside their tensors: SAM-Med2D's pickled optimiser, the
 arguments of SAM-Med3D's training script. Making one of them runs nothing of the file."""
 
-_WEIGHTS_KEYS = ("model", "model_state_dict")
+_WEIGHTS_KEYS = ("model", "model_state_dict", "state_dict")
 """Under which a published file holds its tensors."""
 
 _LISTED = 8
@@ -68,10 +70,11 @@ class LoadReport:
 def load_checkpoint(model: nn.Module, path: str | Path) -> LoadReport:
     """Load a weight file into ``model``; all of it or an error, never silently a part.
 
-    A vanilla SAM file has no adapters: these stay at their initial values and are reported as
-    missing. Every other difference in names or shapes is an error, raised before anything has
-    been changed. Position tables of a 1024 pixel file are resampled bilinearly (SPECS of
-    SAM-Med2D's loader: ``align_corners=False``).
+    A vanilla SAM file has no adapters, and one of SAM-Med2D none of Med-SA: adapters of a kind
+    that the file does not know stay at their initial values and are reported as missing. Every
+    other difference in names or shapes is an error, raised before anything has been changed.
+    Position tables of a 1024 pixel file are resampled bilinearly (SPECS of SAM-Med2D's loader:
+    ``align_corners=False``).
 
     Raises:
         CheckpointError: unreadable, unsafe, or not for this network; names the tensors.
@@ -93,8 +96,8 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> LoadReport:
         else:
             misfits.append(f"{name} {tuple(tensor.shape)}, not {tuple(target[name].shape)}")
     missing = [name for name in target if name not in tensors]
-    vanilla = not any(".Adapter." in name for name in tensors)
-    lacking = [name for name in missing if not (vanilla and ".Adapter." in name)]
+    there = {kind_of_adapter(name) for name in tensors}
+    lacking = [name for name in missing if kind_of_adapter(name) in (None, *there)]
     if misfits or lacking:
         raise CheckpointError(
             got=f"{path.name} does not fit this network; {_differences(misfits, lacking)}",
@@ -104,6 +107,13 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> LoadReport:
     model.load_state_dict(prepared, strict=False)
     loaded = tuple(name for name in prepared if name not in resampled)
     return LoadReport(loaded, tuple(resampled), tuple(missing), leftover)
+
+
+def kind_of_adapter(name: str) -> AdapterKind | None:
+    """Whose adapters a tensor belongs to, by its name; None where it is no adapter's."""
+    if ".Adapter." in name:
+        return "samed2d"
+    return "medsa" if "_Adapter." in name else None
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
@@ -192,7 +202,7 @@ def _tensors_of(content: object, path: Path) -> tuple[dict[str, torch.Tensor], t
     if not isinstance(content, dict) or not content:
         raise CheckpointError(
             got=f"{path.name} holds {type(content).__name__} where a state dict should be",
-            allowed="a state dict, or a dict with one under the key 'model' or 'model_state_dict'",
+            allowed="a state dict, or a dict with one under " + ", ".join(_WEIGHTS_KEYS),
             todo="check where the file comes from",
         )
     tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
@@ -200,7 +210,7 @@ def _tensors_of(content: object, path: Path) -> tuple[dict[str, torch.Tensor], t
     if others:
         raise CheckpointError(
             got=f"{path.name} has entries that are no tensors: {_list(others)}",
-            allowed="a state dict, or a dict with one under the key 'model' or 'model_state_dict'",
+            allowed="a state dict, or a dict with one under " + ", ".join(_WEIGHTS_KEYS),
             todo="check where the file comes from",
         )
     return tensors, tuple(beside)

@@ -1,4 +1,4 @@
-"""The image encoder: SAM's ViT with an adapter in every block."""
+"""The image encoder: SAM's ViT with adapters in every block."""
 
 from __future__ import annotations
 
@@ -14,22 +14,38 @@ from segment_anything.modeling.image_encoder import (
 from torch import nn
 
 from lib.networks.adapters import SamMed2dAdapter
-from lib.networks.architectures import Architecture
+from lib.networks.architectures import AdapterKind, Architecture
+from lib.networks.medsa import MLP_SCALE, MedSaAdapter, attend_along_depth
 from lib.networks.stem import ConvStem
 
 BLOCK_NORM = partial(nn.LayerNorm, eps=1e-6)
 
 
 class AdapterBlock(Block):  # type: ignore[misc]
-    """A ViT block of SAM with an adapter parallel to its MLP (SAM-Med2D, figure 4).
+    """A ViT block of SAM with adapters.
 
-    ``out = x + mlp(n) + Adapter(n)`` where x is the block's attention output and n = norm2(x).
-    The attribute is spelt ``Adapter`` because the published state dict says so. With
-    ``use_adapter = False`` the block is SAM's own.
+    With a the attention's output and n = norm2(x + a), SAM-Med2D (figure 4) has
+    ``x + a + mlp(n) + Adapter(n)``; Med-SA (figure 2) puts ``Space_Adapter`` behind the attention,
+    ``Depth_Adapter`` behind that along depth, and ``MLP_Adapter`` beside the MLP. The attributes
+    are spelt as in the published state dicts. With ``use_adapter = False`` SAM-Med2D's is left out.
+
+    Args:
+        dim: channels C of the tokens.
+        num_heads: of the attention.
+        window_size: tokens along one edge of a window, 0 for the whole grid.
+        input_size: tokens of the grid, rows and columns.
+        adapters: whose; `None` stands where an adapter would.
+        ratio: see `lib.networks.medsa.MedSaAdapter`.
     """
 
     def __init__(
-        self, dim: int, num_heads: int, window_size: int, input_size: tuple[int, int]
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: int,
+        input_size: tuple[int, int],
+        adapters: tuple[AdapterKind, ...] = ("samed2d",),
+        ratio: float = 0.25,
     ) -> None:
         super().__init__(
             dim=dim,
@@ -39,15 +55,34 @@ class AdapterBlock(Block):  # type: ignore[misc]
             window_size=window_size,
             input_size=input_size,
         )
-        self.Adapter = SamMed2dAdapter(dim)
-        self.use_adapter = True
+        self.use_adapter = "samed2d" in adapters
+        self.Adapter = SamMed2dAdapter(dim) if self.use_adapter else None
+        medsa = "medsa" in adapters
+        self.Space_Adapter = MedSaAdapter(dim, ratio) if medsa else None
+        self.Depth_Adapter = MedSaAdapter(dim, ratio, skip_connect=False) if medsa else None
+        self.MLP_Adapter = MedSaAdapter(dim, ratio, skip_connect=False) if medsa else None
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map tokens (B, H, W, C) to tokens of the same shape."""
-        x = x + self._attend(self.norm1(x))
+    def forward(self, x: torch.Tensor, depth: int = 1) -> torch.Tensor:
+        """Map tokens (B, H, W, C) to tokens of the same shape.
+
+        Args:
+            x: tokens.
+            depth: slices of a slab; more than one needs a ``Depth_Adapter``, and B is a multiple.
+        """
+        normalised = self.norm1(x)
+        attended = self._attend(normalised)
+        if self.Space_Adapter is not None:
+            attended = self.Space_Adapter(attended)
+        if depth > 1:
+            assert self.Depth_Adapter is not None
+            along = attend_along_depth(self.attn, normalised, depth)
+            attended = attended + self.Depth_Adapter(along)
+        x = x + attended
         normalised = self.norm2(x)
         x = x + self.mlp(normalised)
-        return x + self.Adapter(normalised) if self.use_adapter else x
+        if self.use_adapter and self.Adapter is not None:
+            x = x + self.Adapter(normalised)
+        return x if self.MLP_Adapter is None else x + MLP_SCALE * self.MLP_Adapter(normalised)
 
     def _attend(self, tokens: torch.Tensor) -> torch.Tensor:
         """Attention over the whole grid, or inside zero-padded windows."""
@@ -94,6 +129,13 @@ def build_image_encoder(architecture: Architecture) -> ImageEncoderViT:
     for index in range(architecture.depth):
         window = 0 if index in architecture.global_attention else architecture.window_size
         encoder.blocks.append(
-            AdapterBlock(architecture.embed_dim, architecture.num_heads, window, grid)
+            AdapterBlock(
+                architecture.embed_dim,
+                architecture.num_heads,
+                window,
+                grid,
+                architecture.adapters,
+                architecture.adapter_ratio,
+            )
         )
     return encoder

@@ -15,6 +15,7 @@ from torch import nn
 from lib.networks.encoder import AdapterBlock
 from lib.networks.fast_adapter import FastAdapter, Scratch, TrainableAdapter
 from lib.networks.fast_attention import FastAttention
+from lib.networks.medsa import MLP_SCALE, attend_along_depth
 from lib.networks.stem import ConvStem
 
 
@@ -36,12 +37,17 @@ class FastEncoder(nn.Module):
         self.blocks = nn.ModuleList(FastBlock(block, grid, scratch) for block in encoder.blocks)
         self.neck = encoder.neck
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map normalised images (B, 3, S, S) to embeddings (B, C, S/16, S/16)."""
+    def forward(self, images: torch.Tensor, depth: int = 1) -> torch.Tensor:
+        """Map normalised images (B, 3, S, S) to embeddings (B, C, S/16, S/16).
+
+        Args:
+            images: slabs of slices behind each other.
+            depth: slices of a slab; more than one needs Med-SA's adapters.
+        """
         tokens, details = self._tokens(images)
         tokens = tokens + self.pos_embed
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = block(tokens, depth)
         embeddings: torch.Tensor = self.neck(tokens.permute(0, 3, 1, 2))
         return embeddings if details is None else torch.cat([embeddings, details], dim=1)
 
@@ -68,15 +74,29 @@ class FastBlock(nn.Module):
         trainable = scratch is not None
         self.attention = FastAttention(block.attn, block.window_size, grid, trainable)
         self.mlp = block.mlp
+        self.space = block.Space_Adapter
+        self.along = block.Depth_Adapter
+        self.whole_attention = None if self.along is None else block.attn
+        self.beside = block.MLP_Adapter
         self.adapter: nn.Module | None = None
-        if block.use_adapter and scratch is not None:
-            self.adapter = TrainableAdapter(block.Adapter, scratch)
-        elif block.use_adapter:
-            self.adapter = FastAdapter(block.Adapter)
+        if block.use_adapter and block.Adapter is not None:
+            adapter = block.Adapter
+            self.adapter = TrainableAdapter(adapter, scratch) if scratch else FastAdapter(adapter)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map tokens (B, H, W, C) to tokens of the same shape."""
-        x = x + self.attention(self.norm1(x))
+    def forward(self, x: torch.Tensor, depth: int = 1) -> torch.Tensor:
+        """Map tokens (B, H, W, C) to tokens of the same shape; see `AdapterBlock`."""
+        normalised = self.norm1(x)
+        attended = self.attention(normalised)
+        if self.space is not None:
+            attended = self.space(attended)
+        if depth > 1:
+            assert self.along is not None
+            attended = attended + self.along(
+                attend_along_depth(self.whole_attention, normalised, depth)
+            )
+        x = x + attended
         normalised = self.norm2(x)
         x = x + self.mlp(normalised)
-        return x if self.adapter is None else x + self.adapter(normalised)
+        if self.adapter is not None:
+            x = x + self.adapter(normalised)
+        return x if self.beside is None else x + MLP_SCALE * self.beside(normalised)

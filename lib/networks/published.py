@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,15 @@ import torch
 from lib.errors import CheckpointError
 from lib.networks.adapters import SamMed2dAdapter
 from lib.networks.architectures import Architecture
-from lib.networks.checkpoint import LoadReport, load_checkpoint, save_weights, sha256_of
+from lib.networks.checkpoint import (
+    LoadReport,
+    kind_of_adapter,
+    load_checkpoint,
+    save_weights,
+    sha256_of,
+)
+from lib.networks.medsa import MedSaAdapter
+from lib.networks.prompt_adapter import PromptAdapter
 from lib.networks.sam import AdapterSam, build_sam
 
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything/"
@@ -137,7 +146,7 @@ def install_weights(
             todo="download it again; it is damaged or another file",
         )
     model, report = _load(source, architecture)
-    neutral = bool(report.missing)
+    neutral = {kind_of_adapter(name) for name in report.missing} == set(architecture.adapters)
     if neutral:
         neutralise_adapters(model)
     folder.mkdir(parents=True, exist_ok=True)
@@ -164,16 +173,32 @@ def _load(source: Path, architecture: Architecture) -> tuple[AdapterSam, LoadRep
 
 
 def neutralise_adapters(model: AdapterSam) -> None:
-    """Make all adapters add zero: scale and shift of their last normalisation become 0."""
-    for module in model.modules():
-        if isinstance(module, SamMed2dAdapter):
-            torch.nn.init.zeros_(module.norm.weight)
-            torch.nn.init.zeros_(module.norm.bias)
+    """Make the adapters that an architecture learns with add zero.
+
+    Of SAM-Med2D's, scale and shift of the last normalisation become 0; of Med-SA's, the second
+    layer.
+    """
+    for module in _own_adapters(model):
+        last = module.norm if isinstance(module, SamMed2dAdapter) else module.D_fc2
+        torch.nn.init.zeros_(last.weight)
+        torch.nn.init.zeros_(last.bias)
 
 
 def reset_adapters(model: AdapterSam) -> None:
-    """Give all adapters new random numbers, as SAM-Med2D starts its training with."""
-    for module in model.modules():
+    """Give them new random numbers, as the public codes start their training with."""
+    for module in _own_adapters(model):
         if isinstance(module, SamMed2dAdapter):
             fresh = SamMed2dAdapter(module.norm.normalized_shape[0])
             module.load_state_dict(fresh.state_dict())
+        else:
+            module.D_fc1.reset_parameters()
+            module.D_fc2.reset_parameters()
+
+
+def _own_adapters(
+    model: AdapterSam,
+) -> Iterator[SamMed2dAdapter | MedSaAdapter | PromptAdapter]:
+    """Those of the kind that learns; others belong to the base the network starts from."""
+    samed2d = model.config.adapters[-1] == "samed2d"
+    kinds = (SamMed2dAdapter,) if samed2d else (MedSaAdapter, PromptAdapter)
+    yield from (module for module in model.modules() if isinstance(module, kinds))

@@ -14,6 +14,7 @@ from lib.networks.architectures import SAM_PIXEL_MEAN, SAM_PIXEL_STD, Architectu
 from lib.networks.detail_decoder import DetailMaskDecoder
 from lib.networks.encoder import build_image_encoder
 from lib.networks.fast_decoder import predict_masks
+from lib.networks.prompt_adapter import AdaptedTwoWay
 from lib.networks.prompt_maps import MapPromptEncoder
 from lib.networks.stem import unpack
 
@@ -71,12 +72,7 @@ class AdapterSam(nn.Module):
         )
         self.mask_decoder = decoder(
             transformer_dim=architecture.prompt_dim,
-            transformer=TwoWayTransformer(
-                depth=architecture.decoder_depth,
-                embedding_dim=architecture.prompt_dim,
-                num_heads=architecture.decoder_heads,
-                mlp_dim=architecture.decoder_mlp_dim,
-            ),
+            transformer=_two_way(architecture),
             num_multimask_outputs=architecture.multimask_outputs,
             iou_head_depth=architecture.iou_head_depth,
             iou_head_hidden_dim=architecture.iou_hidden_dim,
@@ -134,6 +130,25 @@ class AdapterSam(nn.Module):
             refine = partial(self.mask_decoder.refine, **seen)
             rate = partial(self.mask_decoder.rate, **seen)
         return predict_masks(self.mask_decoder, embeddings, positions, sparse, dense, refine, rate)
+
+
+def _two_way(architecture: Architecture) -> TwoWayTransformer:
+    """The transformer of the mask decoder."""
+    sizes = (
+        architecture.decoder_depth,
+        architecture.prompt_dim,
+        architecture.decoder_heads,
+        architecture.decoder_mlp_dim,
+    )
+    if architecture.decoder_adapters == "none":
+        return TwoWayTransformer(*sizes)
+    # In front of the prompt: the predicted IoU, the single mask, the candidates.
+    return AdaptedTwoWay(
+        *sizes,
+        own_tokens=2 + architecture.multimask_outputs,
+        ratio=architecture.adapter_ratio,
+        conditioning=architecture.decoder_adapters,
+    )
 
 
 def choose_best(logits: torch.Tensor, iou: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

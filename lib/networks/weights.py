@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lib.networks.architectures import find_architecture
+from lib.networks.architectures import ARCHITECTURES, find_architecture
 from lib.networks.architectures3d import find_architecture3d
 from lib.networks.checkpoint import load_checkpoint, read_metadata, sha256_of
 from lib.networks.sam import AdapterSam, build_sam
@@ -23,9 +23,12 @@ logger = logging.getLogger(__name__)
 
 
 def installed_weights(name: str, folder: Path = WEIGHTS_FOLDER) -> Path | None:
-    """Path of the weight file installed for an architecture, or None."""
+    """Path of the weight file installed for an architecture, or for its base; None without one."""
     path = folder / f"{name}.safetensors"
-    return path if path.is_file() else None
+    if path.is_file():
+        return path
+    base = ARCHITECTURES[name].base if name in ARCHITECTURES else None
+    return None if base is None else installed_weights(base, folder)
 
 
 def is_ready_to_click(path: Path) -> bool:
@@ -43,7 +46,7 @@ def build_model(name: str, checkpoint: str | Path | None = None) -> AdapterSam:
     """Build a network by name with trained weights, in evaluation mode.
 
     Args:
-        name: an architecture: "samed2d_t", "samed2d_b", "samed2d_l", "samed2d_h".
+        name: an architecture, see `lib.networks.architectures.ARCHITECTURES`.
         checkpoint: a weight file; None takes the file installed for that name. Where there is
             none the weights stay random and a warning is logged.
 

@@ -1,14 +1,27 @@
-"""What each difference between our recipe and SAM-Med2D's is worth: one is undone at a time."""
+"""What each difference between our recipe and SAM-Med2D's is worth: one is undone at a time.
+
+Beside recipes, the adapters in the decoder of Medical SAM Adapter are compared in the same way.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from lib.data.pool import LabelledImage
+from lib.errors import CheckpointError, OptionError
+from lib.networks import (
+    build_model,
+    build_sam,
+    find_architecture,
+    installed_weights,
+    load_checkpoint,
+)
+from lib.networks.architectures import Conditioning
 from lib.networks.backends import TorchEncoder
 from lib.networks.sam import AdapterSam
 from lib.networks.training_encoder import TrainingEncoder
@@ -17,7 +30,7 @@ from lib.training.feed import Feed
 from lib.training.handlers import using
 from lib.training.learner import Learner
 from lib.training.parallel import LocalNetwork
-from lib.training.recipe import DEFAULT, PAPER, Part, Recipe, prepare_parameters
+from lib.training.recipe import DEFAULT, PAPER, Part, Recipe, prepare_parameters, trains_encoder
 from lib.training.run_plan import STOCK_PHANTOMS, variants_of
 from lib.training.validation import Summary, ValidationSet
 
@@ -49,6 +62,46 @@ VARIANTS: dict[str, Recipe] = {
     "paper": PAPER,
 }
 """The default, with one thing undone each, and the published recipe as a whole."""
+
+NETWORKS: dict[str, Conditioning] = {
+    "no adapters in the decoder": "none",
+    "decoder adapters without the prompt": "plain",
+    "prompt added in the decoder adapter": "additive",
+    "HyP-Adpt": "hyp",
+}
+"""Networks of Medical SAM Adapter; they learn by the default recipe."""
+
+
+def build_variant(name: str, variant: str, checkpoint: Path | None = None) -> AdapterSam:
+    """The network for a variant, with trained weights.
+
+    Args:
+        name: of its architecture.
+        variant: of `VARIANTS`, which are trained as they are, or of `NETWORKS`.
+        checkpoint: weight file; None takes the installed one.
+
+    Raises:
+        OptionError: no such architecture, or a variant of `NETWORKS` for one without Med-SA's
+            adapters.
+        CheckpointError: no weights, or a file that does not fit.
+    """
+    if variant not in NETWORKS:
+        return build_model(name, checkpoint)
+    architecture = find_architecture(name)
+    if "medsa" not in architecture.adapters:
+        raise OptionError(
+            got=f"variant {variant!r} for {name}",
+            allowed="a network with Med-SA's adapters, such as medsa_t",
+            todo="choose another architecture or another variant",
+        )
+    model = build_sam(replace(architecture, decoder_adapters=NETWORKS[variant]))
+    path = checkpoint or installed_weights(name)
+    if path is None:
+        raise CheckpointError(
+            got=f"no weights for {name}", todo="run scripts/get_weights.py, or name a checkpoint"
+        )
+    load_checkpoint(model, path)
+    return model
 
 
 @dataclass(frozen=True)
@@ -100,12 +153,12 @@ def try_recipe(
         show: called with batches, processor seconds of encoding and learning, and figures.
     """
     learned, tested = divide(images, trial.cases, trial.seed)
-    test = ValidationSet(model, tested, keep=trial.part == "decoder")
+    test = ValidationSet(model, tested, keep=not trains_encoder(trial.part))
     before = Summary.of(test.scores())
     show(0, 0.0, before)
     spent = -time.process_time()
     prepare_parameters(model, trial.part, recipe)
-    encode = TrainingEncoder(model) if trial.part == "adapters" else None
+    encode = TrainingEncoder(model) if trains_encoder(trial.part) else None
     learner = Learner(LocalNetwork(model, encode), recipe)
     feed = Feed(_source(model, learned, recipe, trial.part), trial.batch_size, trial.seed)
     model.train()
@@ -129,7 +182,7 @@ def _source(
     model: AdapterSam, images: Sequence[LabelledImage], recipe: Recipe, part: Part
 ) -> ExampleSource:
     images = learnable(images, model, recipe)
-    if part == "adapters":
+    if trains_encoder(part):
         return FreshExamples(images, model, recipe)
     count = variants_of(model, len(images))
     return EncodedExamples(images, model, recipe, TorchEncoder(model).encode, count, STOCK_PHANTOMS)

@@ -27,7 +27,7 @@ class VersionFacts:
 
     Attributes:
         recipe: name of the recipe.
-        trained: which part learned, "adapters" or "decoder".
+        trained: which part learned, see `lib.training.recipe.PARTS`.
         data_sha256: digest of the labelled slices, see `lib.data.labelled_slices`.
         n_images: labelled slices learned from.
         seen: ids of all patients any training of this line learned from (`lib.data.split`).

@@ -17,6 +17,8 @@ from torch import nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from lib.errors import OptionError
+from lib.networks.architectures import AdapterKind
+from lib.networks.checkpoint import kind_of_adapter
 from lib.networks.sam import AdapterSam
 from lib.training.annotator import (
     Annotator,
@@ -28,11 +30,17 @@ from lib.training.annotator import (
 from lib.training.losses import LossWeights
 from lib.training.objective import Objective, PublishedObjective, RowObjective
 
-Part = Literal["adapters", "decoder"]
+Part = Literal["adapters", "only_adapters", "decoder"]
 IOU_HEAD = "iou_prediction_head"
 
-PARTS: tuple[Part, ...] = ("adapters", "decoder")
-"""What learns: adapters, prompt encoder and decoder; or the last two on embeddings that stay."""
+PARTS: tuple[Part, ...] = ("adapters", "only_adapters", "decoder")
+"""What learns: adapters, prompt encoder and decoder; adapters alone, those of the decoder too; or
+prompt encoder and decoder on embeddings that stay."""
+
+
+def trains_encoder(part: Part) -> bool:
+    """Whether embeddings change while it learns."""
+    return part != "decoder"
 
 
 @dataclass(frozen=True)
@@ -184,7 +192,7 @@ def prepare_parameters(model: AdapterSam, part: Part, recipe: Recipe) -> dict[st
         recipe: decides about the embeddings of prompts.
     """
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(_learns(name, part, recipe))
+        parameter.requires_grad_(_learns(name, part, recipe, model.config.adapters[-1]))
     return learning_parameters(model)
 
 
@@ -193,9 +201,13 @@ def learning_parameters(model: AdapterSam) -> dict[str, nn.Parameter]:
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
-def _learns(name: str, part: Part, recipe: Recipe) -> bool:
+def _learns(name: str, part: Part, recipe: Recipe, adapters: AdapterKind) -> bool:
+    # Slices are learned from one by one: what works along depth would get no gradient.
+    own = kind_of_adapter(name) == adapters and ".Depth_Adapter." not in name
+    if part == "only_adapters":
+        return own
     if name.startswith("image_encoder."):
-        return part == "adapters" and ".Adapter." in name
+        return part == "adapters" and own
     if recipe.all_prompts or not name.startswith("prompt_encoder."):
         return True
     # 2 and 3 are the corners of a box.

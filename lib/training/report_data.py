@@ -32,7 +32,7 @@ class ReportData:
         run: its name.
         architecture: of the network.
         recipe: name of the recipe.
-        part: what learned, "adapters" or "decoder".
+        part: what learned, see `lib.training.recipe.PARTS`.
         part_reason: why, as a clause.
         split: the labelled slices.
         skipped: what was left out of them before.

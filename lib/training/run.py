@@ -43,7 +43,7 @@ from lib.training.handlers import Watch, put
 from lib.training.learner import Learner
 from lib.training.parallel import LocalNetwork, SharedNetwork, TrainedNetwork
 from lib.training.progress import EpochRecord, Observer, RunStats
-from lib.training.recipe import find_recipe, prepare_parameters
+from lib.training.recipe import find_recipe, prepare_parameters, trains_encoder
 from lib.training.registry import Registry, Version, VersionFacts, apply_version
 from lib.training.remembered import RememberedEncoder
 from lib.training.report import ReportData, write_report
@@ -144,7 +144,7 @@ class _Run:
         self.model.to(self.plan.device)
         self.validation = self.anchors = None
         if rank == 0:
-            frozen = self.plan.part == "decoder"
+            frozen = not trains_encoder(self.plan.part)
             self.validation = ValidationSet(self.model, self.split.validation, keep=frozen)
             self.anchors = ValidationSet(self.model, anchor_images(), keep=frozen)
 
@@ -239,7 +239,7 @@ class _Run:
         return dict(summary.dice), summary.clicks_to_90
 
     def _init_adapters(self) -> None:
-        if self.plan.part != "adapters":
+        if not trains_encoder(self.plan.part):
             return
         if self.settings.adapter_init == "neutral":
             neutralise_adapters(self.model)
@@ -278,7 +278,7 @@ class _Run:
 
     def _network(self) -> TrainedNetwork:
         encode = None
-        if self.plan.part == "adapters":
+        if trains_encoder(self.plan.part):
             encode = TrainingEncoder(self.model, self.plan.autocast)
         kind = LocalNetwork if self.world == 1 else SharedNetwork
         return kind(self.model, encode)
@@ -334,7 +334,7 @@ class _Run:
         if self.rank == 0 and len(images) < len(self.split.training):
             lost = len(self.split.training) - len(images)
             self.observer.say(f"{lost} slices whose objects vanish at the network's resolution")
-        if self.plan.part == "adapters":
+        if trains_encoder(self.plan.part):
             return FreshExamples(images, self.model, self.recipe)
         encoder = TorchEncoder(self.model)
         version = self.registry.base_version

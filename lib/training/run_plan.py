@@ -11,7 +11,7 @@ import torch
 from lib.networks.backends import choose_device
 from lib.networks.openvino_encoder import has_bf16
 from lib.networks.sam import AdapterSam
-from lib.training.recipe import Part
+from lib.training.recipe import Part, trains_encoder
 from lib.training.settings import AUTO, TrainSettings
 
 SMALL_ENCODER = 20_000_000
@@ -116,4 +116,4 @@ def choose_autocast(precision: str, device: torch.device, part: Part) -> torch.d
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
     # The decoder's matrices are small: on a CPU casting them costs more than it saves.
-    return torch.bfloat16 if part == "adapters" and has_bf16() else None
+    return torch.bfloat16 if trains_encoder(part) and has_bf16() else None

@@ -12,10 +12,10 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from lib.errors import OptionError
-from lib.training.recipe import RECIPES
+from lib.training.recipe import PARTS, RECIPES
 
 AUTO = "auto"
-TRAINED = (AUTO, "adapters", "decoder")
+TRAINED = (AUTO, *PARTS)
 INITS = ("keep", "neutral", "published")
 PUBLISH = ("gate", "force", "never")
 TRACKING = ("None", "mlflow")
@@ -99,8 +99,8 @@ class TrainSettings:
     train: str = _choice(
         AUTO,
         TRAINED,
-        "what learns: adapters (with prompt encoder and decoder), decoder (without adapters: "
-        "quick), or auto (by device and amount of data)",
+        "what learns: adapters (with prompt encoder and decoder), only_adapters, decoder (without "
+        "adapters: quick), or auto (by device and amount of data)",
     )
     recipe: str = _choice("default", tuple(RECIPES), "default, or paper (SAM-Med2D's own)")
     max_epochs: int = _setting(10, _whole(1, 10000), "epochs; each ends with a validation")

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 
 from lib.errors import CheckpointError
-from lib.networks.checkpoint import load_checkpoint
+from lib.networks.checkpoint import kind_of_adapter, load_checkpoint
 from lib.networks.sam import AdapterSam, build_sam
 from lib.networks.weights import VERSION_DIGITS
 from lib.training.manifest import Manifest
@@ -147,7 +147,8 @@ def changed_tensors(model: AdapterSam, base: Path) -> dict[str, torch.Tensor]:
 
     Args:
         model: on any device.
-        base: weight file. What it does not say (adapters of vanilla SAM) counts as different.
+        base: weight file. What it does not say counts as different, but for Med-SA's adapters,
+            which start alike everywhere.
 
     Returns:
         By name, in order; float32 on the CPU.
@@ -159,11 +160,12 @@ def changed_tensors(model: AdapterSam, base: Path) -> dict[str, torch.Tensor]:
         original = build_sam(model.config)
     report = load_checkpoint(original, base)
     old = original.state_dict()
+    unknown = {name for name in report.missing if kind_of_adapter(name) != "medsa"}
     changed = {}
     for name, tensor in sorted(model.state_dict().items()):
         own = tensor.detach().cpu()
         own = own.float() if own.is_floating_point() else own
-        if name in report.missing or not torch.equal(own, old[name]):
+        if name in unknown or not torch.equal(own, old[name]):
             changed[name] = own.contiguous()
     return changed
 

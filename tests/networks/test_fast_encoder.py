@@ -9,6 +9,7 @@ import torch
 
 from lib.networks import AdapterSam, build_sam
 from lib.networks.fast_encoder import FastEncoder
+from lib.networks.slab_encoder import SlabEncoder
 from tests.support import golden
 
 
@@ -45,6 +46,37 @@ def test_a_block_without_adapter() -> None:
     images = torch.randn(1, 3, 256, 256)
     expected = model.encode(images)
     assert golden.relative_error(FastEncoder(model.image_encoder)(images), expected) <= 1e-5
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+@torch.inference_mode()
+def test_adapters_of_medsa(trainable: bool) -> None:
+    shape = replace(golden.TINY, adapters=("samed2d", "medsa"))
+    model = with_random_positions(build_sam(shape))
+    for name, parameter in model.named_parameters():
+        if "D_fc2.weight" in name:
+            parameter.normal_(0, 0.2, generator=torch.Generator().manual_seed(len(name)))
+    images = torch.randn(2, 3, 256, 256)
+    found = FastEncoder(model.image_encoder, trainable)(images)
+    assert golden.relative_error(found, model.encode(images)) <= 1e-5
+
+
+@torch.inference_mode()
+def test_a_slab_attends_along_depth_as_the_blocks_do() -> None:
+    model = with_random_positions(build_sam(replace(golden.TINY, adapters=("medsa",))))
+    for name, parameter in model.named_parameters():
+        if "D_fc2.weight" in name:
+            parameter.normal_(0, 0.2, generator=torch.Generator().manual_seed(len(name)))
+    images = torch.randn(6, 3, 256, 256)
+    encoder = model.image_encoder
+    tokens = encoder.patch_embed(images) + encoder.pos_embed
+    for block in encoder.blocks:
+        tokens = block(tokens, 3)
+    expected = encoder.neck(tokens.permute(0, 3, 1, 2))
+    fast = FastEncoder(encoder)
+    assert golden.relative_error(fast(images, 3), expected) <= 1e-5
+    assert golden.relative_error(SlabEncoder(model, 3).encode(images[3:]), expected[3:]) <= 1e-5
+    assert golden.relative_error(fast(images), expected) > 1e-2
 
 
 def test_parameters_are_shared_and_not_copied() -> None:

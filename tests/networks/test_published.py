@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from lib.errors import CheckpointError
 from lib.networks import ARCHITECTURES, AdapterSam, build_sam, load_checkpoint
 from lib.networks.checkpoint import sha256_of
-from lib.networks.published import PUBLISHED, install_weights, neutralise_adapters
+from lib.networks.published import PUBLISHED, install_weights, neutralise_adapters, reset_adapters
 from tests.support import golden
 
 
@@ -85,6 +85,38 @@ def test_vanilla_file_computes_what_sam_does(tmp_path: Path) -> None:
         for block in model.image_encoder.blocks:
             block.use_adapter = False
         assert torch.equal(with_adapters, model.encode(images))
+
+
+def test_vanilla_file_gives_all_its_tensors_to_a_network_of_medsa(tmp_path: Path) -> None:
+    source = tmp_path / "sam_vit.pth"
+    write_vanilla(source)
+    medsa = replace(golden.TINY, name="medsa", adapters=("medsa",))
+    installed = install_weights(source, medsa, tmp_path)
+    assert installed.neutral_adapters
+    assert len(installed.report.loaded) + len(installed.report.resampled) == len(
+        torch.load(source, weights_only=True)
+    )
+    assert all("_Adapter." in name for name in installed.report.missing)
+
+    plain, model = build_sam(golden.TINY), build_sam(medsa)
+    load_checkpoint(plain, source)
+    load_checkpoint(model, installed.path)
+    for block in plain.image_encoder.blocks:
+        block.use_adapter = False
+    images = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert torch.equal(model.encode(images), plain.encode(images))
+
+
+def test_adapters_of_medsa_are_reset_and_its_base_is_left_alone() -> None:
+    model = build_sam(replace(golden.TINY, adapters=("samed2d", "medsa")))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    reset_adapters(model)
+    moved = {n for n, t in model.state_dict().items() if not torch.equal(t, before[n])}
+    assert moved == {n for n in before if "_Adapter." in n}
+    neutralise_adapters(model)
+    moved = {n for n, t in model.state_dict().items() if not torch.equal(t, before[n])}
+    assert moved == {n for n in before if "_Adapter.D_fc1" in n}
 
 
 def test_neutral_adapters_can_be_trained() -> None:

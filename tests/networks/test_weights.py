@@ -17,7 +17,7 @@ from lib.networks import (
     installed_weights,
 )
 from lib.networks.checkpoint import save_weights
-from lib.networks.weights import is_ready_to_click
+from lib.networks.weights import is_ready_to_click, version_of
 from tests.support import golden
 
 
@@ -97,3 +97,24 @@ def test_every_architecture_is_known_by_name() -> None:
     check_architecture("sammed3d_b")
     with pytest.raises(OptionError, match=r"sammed4d.*samed2d_b.*sammed3d_b"):
         check_architecture("sammed4d")
+
+
+def test_a_network_without_a_file_takes_that_of_its_base(tmp_path: Path) -> None:
+    assert installed_weights("medsa_t", tmp_path) is None
+    (tmp_path / "samed2d_t.safetensors").touch()
+    assert installed_weights("medsa_t", tmp_path) == tmp_path / "samed2d_t.safetensors"
+    (tmp_path / "medsa_t.safetensors").touch()
+    assert installed_weights("medsa_t", tmp_path) == tmp_path / "medsa_t.safetensors"
+
+
+@torch.inference_mode()
+def test_before_training_it_is_its_base() -> None:
+    images = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(1))
+    base, adapted = build_model("samed2d_t"), build_model("medsa_t")
+    assert torch.equal(base.encode(images), adapted.encode(images))
+    torch.manual_seed(9)
+    again = build_model("medsa_t").state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in adapted.state_dict().items())
+    assert version_of("medsa_t", None) == "medsa_t-untrained"
+    digest = version_of("samed2d_t", installed_weights("samed2d_t")).removeprefix("samed2d_t-")
+    assert version_of("medsa_t", installed_weights("medsa_t")) == f"medsa_t-{digest}"

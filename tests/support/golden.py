@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lib.networks import AdapterSam, build_sam, load_checkpoint
@@ -35,6 +36,11 @@ def load(name: str) -> dict[str, NDArray[np.generic]]:
 def below(arrays: dict[str, NDArray[np.generic]], prefix: str) -> dict[str, NDArray[np.generic]]:
     """The arrays whose key starts with ``prefix``, without it."""
     return {key.removeprefix(prefix): v for key, v in arrays.items() if key.startswith(prefix)}
+
+
+def tensors(arrays: dict[str, NDArray[np.generic]], prefix: str) -> dict[str, torch.Tensor]:
+    """As `below`, as tensors."""
+    return {name: torch.tensor(value) for name, value in below(arrays, prefix).items()}
 
 
 def relative_error(values: object, reference: object) -> float:

@@ -6,8 +6,9 @@ from dataclasses import fields, replace
 
 import pytest
 
+from lib.errors import CheckpointError, OptionError
 from lib.training import ablation
-from lib.training.ablation import VARIANTS, Trial, divide, try_recipe
+from lib.training.ablation import NETWORKS, VARIANTS, Trial, build_variant, divide, try_recipe
 from lib.training.annotator import InteractionPlan
 from lib.training.recipe import DEFAULT, PAPER, Recipe
 from tests.support.small_sam import disc_cases, disc_image, small_sam
@@ -45,3 +46,20 @@ def test_a_trial_judges_before_and_after(part: str, monkeypatch: pytest.MonkeyPa
     before, after = try_recipe(small_sam(), disc_cases(4), recipe, trial)
     assert before.n_targets == after.n_targets == 2
     assert before.dice != after.dice
+
+
+def test_networks_differ_in_their_decoder_and_start_from_the_same_weights() -> None:
+    models = {name: build_variant("medsa_t", name) for name in NETWORKS}
+    kinds = [model.config.decoder_adapters for model in models.values()]
+    assert len(set(kinds)) == len(kinds)
+    tokens = [model.mask_decoder.iou_token.weight for model in models.values()]
+    assert all(token.equal(tokens[0]) for token in tokens)
+
+
+def test_a_decoder_adapter_needs_a_network_of_medsa(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build_variant("samed2d_t", "default").config.name == "samed2d_t"
+    with pytest.raises(OptionError, match="medsa_t"):
+        build_variant("samed2d_t", "HyP-Adpt")
+    monkeypatch.setattr(ablation, "installed_weights", lambda name: None)
+    with pytest.raises(CheckpointError, match="no weights for medsa_b"):
+        build_variant("medsa_b", "HyP-Adpt")

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from lib.errors import OptionError
+from lib.networks import build_sam
 from lib.training.annotator import Annotator, PublishedAnnotator
 from lib.training.objective import PublishedObjective, RowObjective
 from lib.training.recipe import DEFAULT, PAPER, find_recipe, learning_parameters, prepare_parameters
-from tests.support.small_sam import disc, small_sam
+from tests.support.small_sam import SMALL, disc, small_sam
 
 
 def test_they_are_found_by_name() -> None:
@@ -35,6 +36,21 @@ def test_adapters_learn_with_prompts_and_decoder_and_nothing_else_of_the_encoder
     prepare_parameters(model, "adapters", DEFAULT)
     encoder = [name for name in learning_parameters(model) if name.startswith("image_encoder")]
     assert encoder and all(".Adapter." in name for name in encoder)
+
+
+def test_of_a_base_with_adapters_only_those_of_medsa_learn_and_none_along_depth() -> None:
+    model = build_sam(replace(SMALL, adapters=("samed2d", "medsa")))
+    prepare_parameters(model, "adapters", DEFAULT)
+    encoder = [name for name in learning_parameters(model) if name.startswith("image_encoder")]
+    assert {name.split(".")[3] for name in encoder} == {"Space_Adapter", "MLP_Adapter"}
+
+
+def test_only_adapters_means_those_of_encoder_and_decoder_and_nothing_else() -> None:
+    model = build_sam(replace(SMALL, adapters=("medsa",), decoder_adapters="hyp"))
+    prepare_parameters(model, "only_adapters", DEFAULT)
+    names = learning_parameters(model)
+    assert {name.split(".")[0] for name in names} == {"image_encoder", "mask_decoder"}
+    assert all("_Adapter." in name and "Depth" not in name for name in names)
 
 
 def test_what_sam_med2d_never_trains_stays_in_the_paper_recipe() -> None:
