@@ -114,7 +114,9 @@ def open_registry(options: argparse.Namespace) -> Registry:
         served = replace(served, architecture=options.architecture, checkpoint=None)
     if options.checkpoint is not None:
         served = replace(served, checkpoint=options.checkpoint)
-    choice = choose_network(read_models(MODELS)[0], served)
+    specs = {spec.name: spec for spec in read_models(MODELS)}
+    users = [spec for spec in specs.values() if served.architecture in spec.architectures]
+    choice = choose_network(users[0] if users else specs["samed2d"], served)
     if choice.weights is None:
         raise OptionError(
             got=f"{choice.architecture} without weights, which has no versions",
@@ -162,6 +164,13 @@ def write_figures(registry: Registry, options: argparse.Namespace) -> None:
             got=f"no card {path}",
             allowed="a card, in which the data and the known failures are written by hand",
             todo="copy that of another network and correct it",
+        )
+    base = ARCHITECTURES[registry.architecture].base
+    if base is not None and written.architecture == base:
+        raise OptionError(
+            got=f"the card of {base} for {registry.architecture}, which starts from its weights",
+            allowed="a card of its own",
+            todo=f"name --architecture {base}, or --checkpoint FILE",
         )
     written = _of_file(written, registry)
     for file in options.metrics:

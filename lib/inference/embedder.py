@@ -84,6 +84,8 @@ class SliceEmbedder:
     def embed(self, view: SliceView, remember: bool = True) -> Embedded:
         """The embedding of a view. Dear for one never seen; to be called on the worker.
 
+        Those of the same slab are made and stored along.
+
         Args:
             view: the image.
             remember: see `EmbeddingStore.put`.
@@ -94,11 +96,16 @@ class SliceEmbedder:
         found = self.find(view, remember)
         if found is not None:
             return found
-        encoder = self.encoder
-        tensor = encoder.encode(prepare_image(self.model, view.image8()))
-        embedding = Embedding(tensor, view.height, view.width)
-        key = self._key(encoder.backend_name, view)
-        self.store.put(key, embedding, remember)
+        encoder, views = self.encoder, view.together()
+        images = [prepare_image(self.model, other.image8()) for other in views]
+        made = {}
+        tensors = torch.split(encoder.encode(torch.cat(images)), 1)
+        for other, tensor in zip(views, tensors, strict=True):
+            # A copy: a view of the whole slab would keep all of it in memory.
+            embedding = Embedding(tensor.clone(), other.height, other.width)
+            made[other] = (embedding, self._key(encoder.backend_name, other))
+            self.store.put(made[other][1], embedding, remember)
+        embedding, key = made[view]
         return Embedded(embedding, key, encoder.backend_name, cached=False)
 
     def _names(self) -> tuple[str, ...]:

@@ -26,6 +26,9 @@ class SliceView:
         body_part: DICOM BodyPartExamined, None where unknown.
         crop: the part that is looked at, None for all of it. Grey values are prepared over the
             whole image in either case, so a crop is never brighter than its surroundings.
+        slab: pixels of all slices of the slab that is encoded together, its own among them; empty
+            where it is encoded alone.
+        place: its own number among them.
     """
 
     pixels: NDArray[np.generic]
@@ -33,6 +36,8 @@ class SliceView:
     modality: str | None = None
     body_part: str | None = None
     crop: Crop | None = None
+    slab: tuple[NDArray[np.generic], ...] = ()
+    place: int = 0
 
     @property
     def height(self) -> int:
@@ -54,6 +59,10 @@ class SliceView:
             *(self.intensity, self.modality, self.body_part, self.crop),
         )
         whole.update(repr(facts).encode())
+        if self.slab:
+            whole.update(f"slice {self.place} of {len(self.slab)}".encode())
+            for pixels in self.slab:
+                whole.update(np.ascontiguousarray(pixels).data)
         return whole.hexdigest()
 
     @cached_property
@@ -73,6 +82,15 @@ class SliceView:
         x0, y0, x1, y1 = self.crop
         return image[y0:y1, x0:x1]
 
+    def together(self) -> tuple[SliceView, ...]:
+        """The views that are encoded together with this one, in order; itself where it is alone."""
+        if not self.slab:
+            return (self,)
+        return tuple(
+            self if place == self.place else replace(self, pixels=pixels, place=place)
+            for place, pixels in enumerate(self.slab)
+        )
+
     def cropped(self, crop: Crop) -> SliceView:
         """The same image, looked at through a window.
 
@@ -87,3 +105,19 @@ class SliceView:
         # It has the same pixels, and to hash those of a large image takes longer than a decode.
         part.__dict__["_content"] = self._content
         return part
+
+
+def slab_of(k: int, total: int, depth: int) -> range:
+    """The slices that are encoded together with slice k of a volume.
+
+    Slabs follow each other from the first slice on, so that each slice is encoded once; the last
+    one begins earlier instead of being shorter. A slice of it that belongs to the slab before stays
+    there.
+
+    Args:
+        k: slice.
+        total: slices of the volume.
+        depth: slices of a slab; all of a volume that has fewer.
+    """
+    first = min(k // depth * depth, max(0, total - depth))
+    return range(first, min(first + depth, total))

@@ -33,7 +33,7 @@ from lib.imaging.volume import Volume
 from lib.inference.ahead import views_of
 from lib.inference.segmenter import SegmentResult, SliceSegmenter
 from lib.inference.uncertainty import ClickUncertainty, click_uncertainty
-from lib.inference.view import SliceView
+from lib.inference.view import SliceView, slab_of
 from lib.inference.worker import Priority
 from lib.networks.architectures import find_architecture
 from lib.options import INTENSITIES, ZOOMS, AppOptions
@@ -280,8 +280,16 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
             k: slice.
             intensity: how grey values become 8 bit, None for the server's choice.
         """
-        shown = self.shown_intensity(intensity)
-        return SliceView(volume.slice(k), shown, volume.modality, volume.body_part)
+        shown, depth = self.shown_intensity(intensity), self.model.choice.slab
+        slab = slab_of(k, volume.n_slices, depth) if depth > 1 else range(k, k)
+        return SliceView(
+            volume.slice(k),
+            shown,
+            volume.modality,
+            volume.body_part,
+            slab=tuple(volume.slice(n) for n in slab),
+            place=k - slab.start,
+        )
 
     def shown_intensity(self, intensity: str | None = None) -> str:
         """How grey values become 8 bit; "auto" means: as the network was trained."""

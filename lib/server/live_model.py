@@ -26,8 +26,9 @@ from lib.inference.embedding_store import EmbeddingStore
 from lib.inference.segmenter import SliceSegmenter
 from lib.inference.worker import PriorityWorker
 from lib.networks import AdapterSam, build_model
-from lib.networks.backends import make_encoder
+from lib.networks.backends import Encoder, make_encoder
 from lib.networks.plan import plan_encoder
+from lib.networks.slab_encoder import SlabEncoder
 from lib.networks.weights import version_of
 from lib.options import AppOptions
 from lib.server.encoder_upgrade import EncoderUpgrade, Source, load_encoder
@@ -163,11 +164,15 @@ class LiveModelMaker:
         self, model: AdapterSam, version: Version | None, encoder_version: str
     ) -> EncoderSide:
         plan = plan_encoder(self._options.backend, self._options.precision, self._device.type)
-        encoder = make_encoder(model, plan.first.backend, plan.first.precision)
+        weights, slab = self._choice.weights, self._choice.slab
+        encoder: Encoder
+        if slab > 1:
+            encoder = SlabEncoder(model, slab)
+        else:
+            encoder = make_encoder(model, plan.first.backend, plan.first.precision)
         embedder = SliceEmbedder(model, encoder, self._store, encoder_version)
         upgrade = ahead = None
-        weights = self._choice.weights
-        if plan.then is not None and weights is not None:
+        if plan.then is not None and weights is not None and slab == 1:
             changed = version is not None and version.manifest.encoder_changed
             changes = version.weights if version is not None and changed else None
             source = Source(

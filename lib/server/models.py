@@ -6,6 +6,7 @@ kind = "click"               # which task serves it, see apps/samed2d/main.py
 description = "..."
 dimension = 2
 architectures = ["samed2d_h", "samed2d_l", "samed2d_b", "samed2d_t"]   # best first
+slab = 1                     # may be left out
 ```
 """
 
@@ -18,7 +19,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from lib.errors import OptionError
-from lib.networks import check_architecture, installed_weights
+from lib.networks import ARCHITECTURES, check_architecture, installed_weights
 from lib.networks.weights import is_ready_to_click
 from lib.options import AppOptions
 
@@ -35,6 +36,8 @@ class ModelSpec:
         description: one sentence for the annotator.
         dimension: 2 where a click segments one slice, 3 where it segments the volume.
         architectures: networks that can serve it, best first; the last one is the fall-back.
+        slab: slices that the image encoder sees together; more than one for networks with Med-SA's
+            adapters only.
     """
 
     name: str
@@ -42,14 +45,19 @@ class ModelSpec:
     description: str
     dimension: int
     architectures: tuple[str, ...]
+    slab: int = 1
 
 
 @dataclass(frozen=True)
 class NetworkChoice:
-    """A network by name and the file with its weights; None where it stays untrained."""
+    """A network by name and the file with its weights; None where it stays untrained.
+
+    ``slab`` is that of `ModelSpec`.
+    """
 
     architecture: str
     weights: Path | None
+    slab: int = 1
 
 
 def read_models(folder: Path) -> tuple[ModelSpec, ...]:
@@ -108,6 +116,10 @@ def choose_network(spec: ModelSpec, options: AppOptions) -> NetworkChoice:
         OptionError: an architecture that does not exist, is not this model's, or lacks weights;
             a checkpoint without an architecture, or one that is no file.
     """
+    return replace(_choose(spec, options), slab=spec.slab)
+
+
+def _choose(spec: ModelSpec, options: AppOptions) -> NetworkChoice:
     if options.checkpoint is not None:
         return _named_checkpoint(spec, options.architecture, options.checkpoint)
     if options.architecture != "auto":
@@ -161,7 +173,7 @@ def _read_model(path: Path) -> ModelSpec:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _broken(path, str(error)) from error
     names = {field.name for field in fields(ModelSpec)}
-    if set(content) != names:
+    if set({"slab": 1, **content}) != names:
         raise _broken(path, f"the keys {', '.join(sorted(content))}")
     _check_type(path, content, ("name", "kind", "description"), str)
     _check_type(path, content, ("dimension",), int)
@@ -171,13 +183,23 @@ def _read_model(path: Path) -> ModelSpec:
         raise _broken(path, "no architecture")
     for name in architectures:
         check_architecture(name)
+    slab = content.get("slab", 1)
+    if type(slab) is not int or slab < 1 or (slab > 1 and not _know_slabs(architectures)):
+        raise _broken(path, f"slab = {slab!r}")
     return ModelSpec(
         name=content["name"],
         kind=content["kind"],
         description=content["description"],
         dimension=content["dimension"],
         architectures=architectures,
+        slab=slab,
     )
+
+
+def _know_slabs(architectures: Iterable[str]) -> bool:
+    """Whether all of them have adapters along depth."""
+    known = (ARCHITECTURES.get(name) for name in architectures)
+    return all(found is not None and "medsa" in found.adapters for found in known)
 
 
 def _check_type(

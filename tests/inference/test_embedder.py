@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from lib.inference.embedder import SliceEmbedder
 from lib.inference.embedding_store import EmbeddingStore
 from lib.inference.view import SliceView
+from lib.networks import build_sam
 from lib.networks.backends import TorchEncoder
+from lib.networks.slab_encoder import SlabEncoder
 from tests.support import golden
 
 VIEW = SliceView(np.arange(48 * 64, dtype=np.int16).reshape(48, 64))
@@ -44,3 +48,21 @@ def test_who_began_with_another_encoder_goes_on_with_it() -> None:
     assert embedder.embed(other).encoder == "torch bf16"
     embedder.also_good = ()
     assert embedder.embed(VIEW).encoder == "torch bf16"
+
+
+def test_a_slab_is_encoded_together_and_stored_slice_by_slice() -> None:
+    model = build_sam(replace(golden.TINY, adapters=("medsa",)))
+    for block in model.image_encoder.blocks:
+        torch.nn.init.normal_(block.Depth_Adapter.D_fc2.weight)
+    store = EmbeddingStore(1 << 24)
+    embedder = SliceEmbedder(model, SlabEncoder(model, 3), store, "v1")
+    planes = tuple(np.roll(VIEW.pixels, 9 * n, axis=1) for n in range(3))
+    views = [SliceView(planes[n], slab=planes, place=n) for n in range(3)]
+    found = embedder.embed(views[1])
+    assert (found.cached, found.encoder) == (False, "torch fp32, slabs of 3")
+    others = [embedder.embed(SliceView(planes[n], slab=planes, place=n)) for n in range(3)]
+    assert all(other.cached for other in others) and others[1].key == found.key
+    assert torch.equal(others[1].embedding.tensor, found.embedding.tensor)
+    alone = embedder.embed(SliceView(planes[1]))
+    assert not alone.cached
+    assert (alone.embedding.tensor - found.embedding.tensor).abs().max() > 1e-2

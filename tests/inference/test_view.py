@@ -8,10 +8,44 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lib.inference.view import SliceView
+from lib.inference.view import SliceView, slab_of
 
 PIXELS = np.random.default_rng(0).integers(-1000, 1000, (40, 60)).astype(np.int16)
 VIEW = SliceView(PIXELS, "auto", "CT", "ABDOMEN")
+
+
+def test_a_slab_is_part_of_the_name_and_so_is_the_place_in_it() -> None:
+    planes = tuple(PIXELS + n for n in range(3))
+    views = [replace(VIEW, pixels=planes[n], slab=planes, place=n) for n in range(3)]
+    other = replace(views[0], slab=(*planes[:2], planes[2] + 1))
+    alike = replace(views[0], slab=(planes[0],) * 3)
+    digests = {view.digest for view in (*views, other, alike, replace(alike, place=1), VIEW)}
+    assert len(digests) == 7
+
+
+def test_views_of_a_slab_lead_to_each_other() -> None:
+    planes = tuple(PIXELS + n for n in range(3))
+    view = replace(VIEW, pixels=planes[1], slab=planes, place=1)
+    found = view.together()
+    assert found[1] is view and VIEW.together() == (VIEW,)
+    assert [np.array_equal(other.pixels, planes[n]) for n, other in enumerate(found)] == [True] * 3
+    assert found[0].together()[1].digest == view.digest
+
+
+@pytest.mark.parametrize(
+    ("k", "total", "depth", "slab"),
+    [
+        (0, 10, 4, range(0, 4)),
+        (5, 10, 4, range(4, 8)),
+        (9, 10, 4, range(6, 10)),
+        (1, 3, 4, range(0, 3)),
+        (0, 1, 4, range(0, 1)),
+    ],
+)
+def test_slabs_follow_each_other_and_the_last_begins_earlier(
+    k: int, total: int, depth: int, slab: range
+) -> None:
+    assert slab_of(k, total, depth) == slab
 
 
 def test_equal_content_has_an_equal_name_and_nothing_else_has() -> None:

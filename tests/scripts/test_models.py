@@ -245,3 +245,13 @@ def test_no_card_to_write_into(
     card_path(carded).unlink()
     assert command(carded, "card", tmp_path / "metrics.json") == 1
     assert "no card" in capsys.readouterr().err
+
+
+def test_a_network_on_the_weights_of_its_base_leaves_their_card_alone(
+    carded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = card_of(carded)
+    arguments = ["card", "--architecture", "medsa_t", "--checkpoint", str(carded)]
+    assert models.main(arguments) == 2
+    assert "samed2d_t" in capsys.readouterr().err
+    assert card_of(carded) == before

@@ -68,6 +68,20 @@ def test_broken_model_files_are_refused(tmp_path, change, complaint):
         read_models(tmp_path)
 
 
+def test_slabs_are_for_networks_that_know_depth(tmp_path, install):
+    install("medsa_t")
+    file = tmp_path / "medsa.toml"
+    text = FILE.replace('["samed2d_h", "samed2d_b", "samed2d_t"]', '["medsa_b", "medsa_t"]')
+    file.write_text(f"{text}slab = 5\n")
+    (spec,) = read_models(tmp_path)
+    assert spec.slab == 5
+    assert choose_network(spec, AppOptions()) == NetworkChoice("medsa_t", Path("medsa_t"), slab=5)
+    for broken in (f"{text}slab = 0\n", f'{text}slab = "3"\n', f"{FILE}slab = 5\n"):
+        file.write_text(broken)
+        with pytest.raises(OptionError, match="slab"):
+            read_models(tmp_path)
+
+
 def test_auto_takes_the_first_with_weights(install):
     install("samed2d_b", "samed2d_t")
     assert choose_network(SPEC, AppOptions()) == NetworkChoice("samed2d_b", Path("samed2d_b"))
