@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+
+import psutil
 
 from scripts._benchmark.server import (
     end_server,
@@ -66,6 +69,20 @@ class Server:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
+
+    def kill_child(self, words: str) -> bool:
+        """End a process it started, and only that, with SIGKILL; False where there is none.
+
+        Args:
+            words: of its command line.
+        """
+        assert self._process is not None
+        for child in psutil.Process(self._process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if words in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
+                    child.kill()
+                    return True
+        return False
 
     def stop(self) -> None:
         """End it politely."""
