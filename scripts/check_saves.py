@@ -38,7 +38,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from scripts._load.diary import Diary, summary
 from scripts._load.small_disk import INSIDE, is_possible, run_inside
-from scripts._load.storm import Storm, Weather
 
 SHOWN = 20
 """So many problems are printed."""
@@ -71,6 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
         if inner is None and is_possible(disk):
             given = sys.argv[1:] if arguments is None else arguments
             return run_inside(disk, chosen.disk, [__file__, *given])
+        from scripts._load.storm import Storm, Weather  # with torch: not while another one works
+
         log = Path(folder, "server.log")
         weather = Weather(chosen.users, chosen.cases, chosen.seed, chosen.pacs)
         diary = Diary(chosen.diary)

@@ -9,8 +9,6 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-import psutil
-
 from scripts._benchmark.server import (
     end_server,
     free_port,
@@ -71,16 +69,16 @@ class Server:
             self._process = None
 
     def kill_child(self, words: str) -> bool:
-        """End a process it started, and only that, with SIGKILL; False where there is none.
+        """End one process it started with SIGKILL; False where there is none. Of Linux.
 
         Args:
             words: of its command line.
         """
         assert self._process is not None
-        for child in psutil.Process(self._process.pid).children():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if words in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE:
-                    child.kill()
+        for number in _children(self._process.pid):
+            with contextlib.suppress(OSError):  # it has just ended
+                if words.encode() in Path(f"/proc/{number}/cmdline").read_bytes():
+                    os.kill(number, signal.SIGKILL)
                     return True
         return False
 
@@ -100,3 +98,12 @@ class Server:
     def log(self) -> str:
         """All it has said."""
         return self._log.read_text(errors="replace")
+
+
+def _children(process: int) -> list[int]:
+    """Ids of the processes that all threads of a process have started."""
+    found = []
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread that has just ended
+            found += [int(number) for number in path.read_text().split()]
+    return found

@@ -6,17 +6,23 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import requests
 
+from lib.errors import CheckpointError
+from lib.training.pointer import Pointer, write_pointer
 from scripts import check_saves, soak
 from scripts._load.cases import drawing, make_case, write_cases
+from scripts._load.diary import Diary, Event, summary
 from scripts._load.gate import Gate
 from scripts._load.ledger import Ledger
 from scripts._load.memory import MemoryWatch
+from scripts._load.server import Server
+from scripts._load.serving import Serving
 from scripts._load.small_disk import fill, make_room
 from tests.support.file_server import serve_files
 from tests.support.server import REPOSITORY
@@ -92,6 +98,52 @@ def test_memory_that_grows_is_seen() -> None:
     assert watch.growth == 0.0
 
 
+EVENT = Event("disk full", "folder", 3, 2, 1, 0, "v0001", ("a label is gone",))
+
+
+def test_a_diary_goes_on_after_a_line_that_was_not_finished(tmp_path: Path) -> None:
+    path = tmp_path / "diary.jsonl"
+    Diary(path).add(EVENT)
+    with path.open("a") as file:
+        file.write('{"kind": "disk fu')
+    again = Diary(path)
+    assert again.events == [EVENT]
+    again.add(replace(EVENT, kind="server killed", problems=()))
+    assert [event.kind for event in Diary(path).events] == ["disk full", "server killed"]
+    assert Diary(path).problems == ["a label is gone"]
+
+
+def test_a_summary_adds_up_by_kind() -> None:
+    lines = summary([EVENT, EVENT, replace(EVENT, store="PACS", problems=())]).splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["PACS", "disk", "full", "1", "3", "2", "1", "0", "0"],
+        ["folder", "disk", "full", "2", "6", "4", "2", "0", "2"],
+    ]
+
+
+def test_what_serves_is_looked_at(tmp_path: Path) -> None:
+    serving = Serving(tmp_path, "samed2d_t")
+    assert serving.check() == "base"
+    registry = serving._registry
+    registry.folder.mkdir(parents=True)
+    write_pointer(registry.folder, Pointer(("v0001",)))
+    with pytest.raises(CheckpointError, match="v0001 was chosen"):
+        serving.check()
+
+
+def test_one_child_is_ended_and_no_other(tmp_path: Path) -> None:
+    server = Server(tmp_path, tmp_path, {}, tmp_path / "log")
+    code = "import subprocess, sys; p = [subprocess.Popen(['sleep', n]) for n in ('71', '72')]; "
+    code += "print(flush=True); print([one.wait() for one in p[1:]], flush=True); p[0].kill()"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
+        server._process = parent
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        assert not server.kill_child("73")
+        assert server.kill_child("72")
+        assert parent.stdout.readline() == b"[-9]\n"
+
+
 def test_a_gate_that_is_closed_lets_nothing_through() -> None:
     with serve_files(**{"x.txt": b"here"}) as server:
         gate = Gate(server.url)
@@ -153,5 +205,5 @@ def test_a_few_faults(capfd: pytest.CaptureFixture[str]) -> None:
     assert check_saves.main(arguments) == 0, capfd.readouterr().out
     said = capfd.readouterr().out
     assert "3 of 3 events" in said
-    assert "kill" in said
+    assert "killed" in said
     assert "0 problems" in said
