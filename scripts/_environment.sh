@@ -125,20 +125,28 @@ has_moved() {
 }
 
 install_packages() { # LOCK
-    local lock=$1 first=$VENV/.first-requirements.txt
-    grep -v -E "$BUILT_LAST" "$ROOT/$lock" >"$first"
-    "$VENV/bin/python" -I -m pip --disable-pip-version-check install --quiet \
-        "$(grep '^setuptools==' "$ROOT/$lock")" || return
+    local lock=$1 first=$VENV/.first-requirements.txt builder=$VENV/.builder-requirements.txt
+    entries '^setuptools==' "$ROOT/$lock" >"$builder"
+    entries "$BUILT_LAST" "$ROOT/$lock" other >"$first"
+    "$VENV/bin/python" -I -m pip --disable-pip-version-check install --quiet --require-hashes \
+        --no-deps --requirement "$builder" || return
     export SAM2_BUILD_CUDA=0
     ensure_uv || say "uv is not available here; pip takes its place and needs longer"
     install_files "$first" && install_files "$ROOT/$lock" || return
     [[ -z ${OUR_UV_CACHE:-} ]] || rm -rf -- "$OUR_UV_CACHE"
 }
 
+# Prints the packages of a lock file, with their hashes, whose line matches; with a third argument
+# all others.
+entries() { # REGULAR_EXPRESSION LOCK [other]
+    awk -v wanted="$1" -v other="${3:+1}" \
+        '/^[^ #]/ { matches = $0 ~ wanted } !/^#/ && matches != (other == 1)' "$2"
+}
+
 # All packages are named in the lock file: nothing is resolved. They are built with the setuptools
-# that the lock file names.
+# that the lock file names. A file whose hash is not in the lock file is not installed.
 install_files() { # REQUIREMENTS_FILE
-    local options=(--no-deps --no-build-isolation --requirement "$1")
+    local options=(--no-deps --no-build-isolation --require-hashes --requirement "$1")
     if [[ -x $VENV/bin/uv ]]; then
         "$VENV/bin/uv" pip install --python "$VENV/bin/python" "${options[@]}" && return
         say "uv failed; trying pip"
@@ -152,7 +160,8 @@ ensure_uv() {
     local pip=("$VENV/bin/python" -I -m pip --disable-pip-version-check)
     local index=${PIP_INDEX_URL:-$("${pip[@]}" config get global.index-url 2>/dev/null || true)}
     local certificates=${PIP_CERT:-$("${pip[@]}" config get global.cert 2>/dev/null || true)}
-    "${pip[@]}" install --quiet "uv==$UV_VERSION" || return
+    "${pip[@]}" install --quiet --require-hashes --no-deps \
+        --requirement "$ROOT/scripts/installer.lock" || return
     [[ -z $index ]] || export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}
     [[ -z $certificates ]] || export SSL_CERT_FILE=${SSL_CERT_FILE:-$certificates}
     export UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-120}

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Renews requirements.lock and requirements-dev.lock after a change of requirements*.txt.
+# Renews requirements.lock and requirements-dev.lock after a change of requirements*.txt, and
+# scripts/installer.lock, with the SHA-256 of all files that the index has of each package.
 # Versions already in a lock file stay; delete a line there to let that package move.
 # Takes a minute or more and 5 GB in uv's cache: to learn what sam2 requires uv must build it,
 # with torch.
@@ -25,9 +26,22 @@ lock() { # SOURCE LOCK [uv options]
         grep '^setuptools==' requirements.txt | sed 's/ *#.*//'
         # torch asks for CUDA on Linux only.
         sed -E "/^(cuda|nvidia|triton)/ s/\$/ ; sys_platform == 'linux'/" "$lock"
-    } >"$lock.part"
-    mv -- "$lock.part" "$lock"
+    } >"$tools/pins"
+    add_hashes "$tools/pins" "$lock"
+}
+
+# Neither uv nor pip installs a file with another hash.
+add_hashes() { # PINS LOCK
+    "$tools/bin/uv" pip compile --quiet --no-header --no-annotate --no-deps --generate-hashes \
+        --universal --python-version 3.11.0 "$1" --output-file "$tools/hashed"
+    { grep '^#' "$1" && cat "$tools/hashed"; } >"$2.part"
+    mv -- "$2.part" "$2"
 }
 
 lock requirements.txt requirements.lock
 lock requirements-dev.txt requirements-dev.lock --constraint requirements.lock
+{
+    echo "# Made by scripts/lock.sh. What installs the other packages."
+    echo "uv==$UV_VERSION"
+} >"$tools/installer"
+add_hashes "$tools/installer" scripts/installer.lock

@@ -34,8 +34,8 @@ try:
     from scripts._supply.packages import read_packages
     from scripts._supply.page import licence_page
 except ModuleNotFoundError as missing:
-    todo = "pip install -r requirements-dev.txt -c requirements-dev.lock"
-    sys.exit(f"The package {missing.name} is missing. Install it: {todo}")
+    todo = "Use the environment that scripts/test.sh makes."
+    sys.exit(f"The package {missing.name} is missing. {todo}")
 
 DONE, FAILED, NOT_ASKED = 0, 1, 3
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,6 +17,7 @@ import lib
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ENVIRONMENT = ROOT / "scripts" / "_environment.sh"
 SUPPLY = ROOT / "scripts" / "_supply"
 """Parts of a script for maintainers, who have requirements-dev.txt."""
 
@@ -35,7 +36,7 @@ def canonical(package: str) -> str:
 
 def requirement_lines(name: str) -> list[str]:
     lines = (ROOT / name).read_text().splitlines()
-    return [line for line in lines if line and not line.startswith(("#", "-r"))]
+    return [line for line in lines if line and not line.startswith(("#", "-r", " "))]
 
 
 def pins(name: str) -> dict[str, str]:
@@ -81,6 +82,22 @@ def test_lock_holds_the_requirements(suffix: str) -> None:
 
 def test_both_locks_agree() -> None:
     assert pins("requirements.lock").items() <= pins("requirements-dev.lock").items()
+
+
+@pytest.mark.parametrize(
+    "name", ["requirements.lock", "requirements-dev.lock", "scripts/installer.lock"]
+)
+def test_every_file_that_may_be_installed_is_known_by_its_hash(name: str) -> None:
+    entries = re.split(r"^(?=[^\s#])", (ROOT / name).read_text(), flags=re.MULTILINE)[1:]
+    assert len(entries) == len(pins(name))
+    one = r" \\\n    --hash=sha256:[0-9a-f]{64}"
+    assert [entry for entry in entries if not re.fullmatch(rf"\S+( ; .+?)?({one})+\n", entry)] == []
+
+
+def test_the_installer_is_the_one_that_is_named() -> None:
+    named = re.search(r"^readonly UV_VERSION=(.+)$", ENVIRONMENT.read_text(), flags=re.MULTILINE)
+    assert named
+    assert pins("scripts/installer.lock") == {"uv": named[1]}
 
 
 def imported_packages(*folders: str) -> set[str]:

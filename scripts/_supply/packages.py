@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -31,14 +32,15 @@ class Package:
 
 
 def read_pins(lock: Path) -> tuple[Requirement, ...]:
-    """The lines of a lock file, in its order.
+    """The pins of a lock file, in its order; hashes are left to the installer.
 
     Raises:
         NotFoundError: there is no such file, or a line of it pins nothing.
     """
     if not lock.is_file():
         raise NotFoundError(got=f"no file {lock}", todo="name a lock file, see scripts/lock.sh")
-    lines = (line.partition("#")[0].strip() for line in lock.read_text().splitlines())
+    entries = lock.read_text().replace("\\\n", " ").splitlines()
+    lines = (re.split("#|--hash=", entry)[0].strip() for entry in entries)
     pins = tuple(Requirement(line) for line in lines if line)
     for pin in pins:
         if [specifier.operator for specifier in pin.specifier] != ["=="]:

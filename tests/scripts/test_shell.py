@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -35,7 +36,7 @@ case "$*" in
     touch "$4/pyvenv.cfg"
     ;;
 *" config get "*) exit 1 ;;
-*" install --quiet uv=="*) [[ ! -e "$CALLS.no-uv" ]] || exit 1
+*"/scripts/installer.lock"*) [[ ! -e "$CALLS.no-uv" ]] || exit 1
     printf '#!/bin/bash\nprintf "uv %%s\\n" "$*" >>"$CALLS"\n[[ ! -e "$CALLS.fail" ]]\n' \
         >"${0%/*}/uv"
     chmod +x "${0%/*}/uv" ;;
@@ -78,7 +79,7 @@ class Checkout:
         """The calls that install packages from a file, since the last question."""
         lines = self.calls.read_text().splitlines() if self.calls.exists() else []
         self.calls.unlink(missing_ok=True)
-        return [line for line in lines if "--requirement" in line]
+        return [line for line in lines if "--no-build-isolation" in line]
 
     def let(self, what: str) -> None:
         """Make the stand-in behave: fail, no-uv, badly-formatted."""
@@ -279,7 +280,23 @@ def test_what_needs_torch_is_built_after_it(checkout: Checkout) -> None:
     checkout.run("scripts/start.sh")
     first = (checkout.root / ".venv" / ".first-requirements.txt").read_text().splitlines()
     everything = (checkout.root / "requirements.lock").read_text().splitlines()
-    assert [line for line in everything if line not in first] == ["sam2==1.1.0"]
+    later = [line for line in everything if line not in first and not line.startswith("#")]
+    assert later[0].split() == ["sam2==1.1.0", "\\"]
+    assert all(line.startswith("    --hash=sha256:") for line in later[1:])
+
+
+def test_nothing_is_installed_whose_hash_is_not_known(checkout: Checkout) -> None:
+    for missing in ("", "no-uv"):
+        if missing:
+            checkout.let(missing)
+        shutil.rmtree(checkout.root / ".venv", ignore_errors=True)
+        checkout.run("scripts/start.sh")
+        calls = checkout.calls.read_text().splitlines()
+        installing = [call for call in calls if re.search(r"\binstall\b", call)]
+        assert len(installing) >= 3
+        assert all("--require-hashes" in call and "--no-deps" in call for call in installing)
+        builder = (checkout.root / ".venv" / ".builder-requirements.txt").read_text()
+        assert re.match(r"setuptools==[\d.]+ \\\n    --hash=sha256:", builder)
 
 
 def test_changed_requirements_are_installed(checkout: Checkout) -> None:

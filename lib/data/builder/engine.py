@@ -124,7 +124,7 @@ def run_ray(
         raise UnavailableError(
             got="engine ray, but the package ray is not installed",
             allowed="engine local, or an installed ray",
-            todo="pip install -r requirements-ray.txt -c requirements.lock",
+            todo="uv pip install -r requirements-ray.txt -c requirements.lock",
         ) from error
     _join_cluster(ray, workers, address or os.environ.get("RAY_ADDRESS"))
     try:
