@@ -1,8 +1,9 @@
-"""Reads images of unknown origin in processes of their own, with bounds on what they may take.
+"""Has images of unknown origin read in processes of their own, with bounds on what they may take.
 
 Decoders are native code. A file made to harm one, or just a damaged one, can end a process or fill
 the memory of a computer; what it ends here is a child that holds nothing. Only a file that a child
-has read to the end is then read by whoever asked.
+has read to the end is then read by whoever asked, or only the plain file that a child made of it.
+The child is `lib.imaging.trial_child`, its bounds are those of `lib.imaging.bounded`.
 
 Starting Python and its libraries takes longer than most reading, so one process does that and
 copies itself (fork) for each file. It has no threads, reads nothing itself, and ends with the
@@ -15,26 +16,17 @@ from __future__ import annotations
 
 import json
 import os
-import resource
-import signal
 import subprocess
 import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-from lib.errors import ImageError
+from lib.errors import ImageError, UnavailableError
 from lib.imaging.grid import ReadLimits
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 60
-"""Of processor time for a file, and half of the time by the clock."""
-BASE_BYTES = 3 << 30
-"""Addresses that Python and its libraries take before anything is read."""
-BYTES_PER_VOXEL = 24
-"""In doubles, three times: as decoded, rescaled, in its last type."""
-MAX_SAID = 1 << 14
 
 
 class Trial:
@@ -49,31 +41,52 @@ class Trial:
 
         Args:
             path: file, or folder with one DICOM series.
-            limits: how large it may be; what a child may take follows from it.
+            limits: how large it may be; what a child may take follows from it and from the header.
 
         Raises:
             ImageError: it cannot be read, or broke the process that tried.
         """
-        question = json.dumps([str(path), limits.max_voxels])
+        self._have_done(path, None, limits)
+
+    def convert(self, folder: Path, target: Path, limits: ReadLimits) -> None:
+        """Have a DICOM series written as NIfTI, see `lib.imaging.series_file`.
+
+        Args:
+            folder: of the files.
+            target: a name that ends in .nii.gz.
+            limits: as for `read`.
+
+        Raises:
+            ImageError: the files make no image, or broke the process that tried.
+            UnavailableError: the disk does not take it.
+        """
+        self._have_done(folder, target, limits)
+
+    def prepare(self) -> None:
+        """Start the process now, so that the first file need not wait for it."""
         with self._lock:
-            # Once more where the process was ended from outside.
-            said = self._ask(question) or self._ask(question)
-        if said is None:
-            raise _broke("the process that tries files does not run")
-        if said:
-            raise ImageError(**said)
+            self._start()
 
     def close(self) -> None:
         """End the process."""
         with self._lock:
             self._end()
 
+    def _have_done(self, path: Path, target: Path | None, limits: ReadLimits) -> None:
+        to = None if target is None else str(target)
+        question = json.dumps([str(path), to, limits.max_voxels])
+        with self._lock:
+            said = self._ask(question)
+            if said is None:  # the process was ended from outside
+                said = self._ask(question)
+        if said is None:
+            raise broke("the process that tries files does not run")
+        if said:
+            kind = UnavailableError if said.pop("kind") == UnavailableError.__name__ else ImageError
+            raise kind(**said)
+
     def _ask(self, question: str) -> dict[str, str] | None:
-        if self._process is None or self._process.poll() is not None:
-            self._process = _start()
-        stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None
-        assert stdout is not None
+        stdin, stdout = self._start()
         try:
             stdin.write(question + "\n")
             stdin.flush()
@@ -82,6 +95,15 @@ class Trial:
         except (OSError, ValueError):
             self._end()
             return None
+
+    def _start(self) -> tuple[IO[str], IO[str]]:
+        """The way to the process, and back."""
+        if self._process is None or self._process.poll() is not None:
+            self._process = _start()
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        return stdin, stdout
 
     def _end(self) -> None:
         if self._process is not None:
@@ -94,7 +116,7 @@ def _start() -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment |= {"OPENBLAS_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "lib.imaging.trial"],
+        [sys.executable, "-m", "lib.imaging.trial_child"],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -104,73 +126,10 @@ def _start() -> subprocess.Popen[str]:
     )
 
 
-def _broke(how: str) -> ImageError:
+def broke(how: str) -> ImageError:
+    """The error for a file that does harm to whoever reads it."""
     return ImageError(
         got=f"a file that cannot be read: {how}",
         allowed="an image that can be read in bounded time and memory",
         todo="export the image again, without compression",
     )
-
-
-def _parts(error: ImageError) -> dict[str, str]:
-    return {"got": error.got, "allowed": error.allowed, "todo": error.todo}
-
-
-def serve() -> None:
-    """Answer questions, a line of JSON each, until there are no more."""
-    from lib.imaging.volume import read_volume  # before the first copy is made
-
-    for line in sys.stdin:
-        path, max_voxels = json.loads(line)
-        limits = ReadLimits(max_voxels=max_voxels)
-        print(json.dumps({"said": _try(read_volume, Path(path), limits)}), flush=True)
-
-
-def _try(read: Any, path: Path, limits: ReadLimits) -> dict[str, str]:
-    """What a copy of this process says of a file; empty where it can read it."""
-    ours, theirs = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(ours)
-        _bound(limits.max_voxels)
-        said = _read(read, path, limits)
-        os.write(theirs, json.dumps(said).encode()[:MAX_SAID])
-        os._exit(0)
-    os.close(theirs)
-    with os.fdopen(ours, "rb") as pipe:
-        text = pipe.read(MAX_SAID)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status) or not text:
-        late = os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGALRM, signal.SIGXCPU)
-        return _parts(_broke("it takes too long" if late else "it breaks its decoder"))
-    try:
-        found: dict[str, str] = json.loads(text)
-    except ValueError:
-        return _parts(_broke("too much is wrong with it"))
-    return found
-
-
-def _read(read: Any, path: Path, limits: ReadLimits) -> dict[str, str]:
-    try:
-        read(path, limits)
-    except ImageError as error:
-        return _parts(error)
-    except MemoryError:
-        return _parts(_broke("it takes more memory than its voxels need"))
-    except Exception as error:
-        return _parts(_broke(repr(error)[:200]))
-    return {}
-
-
-def _bound(max_voxels: int) -> None:
-    """Limit memory, time, and files of this process."""
-    most = BASE_BYTES + BYTES_PER_VOXEL * max_voxels
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    signal.alarm(2 * SECONDS)
-
-
-if __name__ == "__main__":
-    serve()

@@ -7,6 +7,7 @@ Of the host's `DICOMWebDatastore` (0.8.5, datastore/dicom.py):
   this app;
 * any series counts as an image that its filter lets through; here SEG, reports and other objects
   without pixels never do;
+* series are decoded in the server's own process; here in a child, see `lib.imaging.trial`;
 * a folder that is not empty counts as a downloaded series, also after an interrupted download;
   here a series is downloaded beside its place, counted and moved;
 * the first request for an image gets a temporary copy that nobody removes;
@@ -31,6 +32,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,6 +49,7 @@ from lib.options import AppOptions, default_journal
 from lib.server.delivery import Delivery
 from lib.server.journal import Journal, SavedLabel, journal_folder
 from lib.server.local_datastore import SafeLocalDatastore
+from lib.server.odd_files import check_series, convert_series, expect_series
 from lib.server.pacs_archive import PacsArchive
 from lib.server.pacs_labels import FinalLabel, PacsLabels, entry_facts
 from lib.server.pacs_questions import (
@@ -58,7 +61,6 @@ from lib.server.pacs_questions import (
 )
 from lib.server.pacs_segs import PacsSegs
 from lib.server.series_download import SeriesDownload, beside
-from lib.server.series_file import write_series
 from lib.server.standing import Standing
 from lib.training.durable import sync
 
@@ -94,20 +96,26 @@ class PacsDatastore(SafeLocalDatastore, DICOMWebDatastore):  # type: ignore[misc
         super().__init__(*args, **kwargs)
         limit_patience(self._client)
         self.segs = PacsSegs(self._client)
-        self._series = SeriesDownload(self._client, bool(self._fetch_by_frame))
-        self.labels = self._open_labels(journal or default_journal(), ReadLimits())
+        self._limits = ReadLimits()
+        self._series = SeriesDownload(self._client, bool(self._fetch_by_frame), self._try_series)
+        self.labels = self._open_labels(journal or default_journal())
 
     def use(self, options: AppOptions) -> None:
         """Take what concerns it from the options; to be called before the first request."""
-        limits = ReadLimits(max_voxels=options.max_voxels)
-        self.labels = self._open_labels(options.journal or default_journal(), limits)
+        self._limits = ReadLimits(max_voxels=options.max_voxels)
+        self.labels = self._open_labels(options.journal or default_journal())
 
-    def _open_labels(self, journals: Path, limits: ReadLimits) -> PacsLabels:
+    def _try_series(self, folder: Path) -> None:
+        """See that a series can be read, unless it is to be converted, which a child does."""
+        if not self._convert_to_nifti:
+            check_series(folder, self._limits)
+
+    def _open_labels(self, journals: Path) -> PacsLabels:
         journal = Journal(journal_folder(journals, str(self._client.base_url)))
         archive = PacsArchive(self._client, self.series_files, self.image_file)
-        delivery = Delivery(journal, archive, limits)
+        delivery = Delivery(journal, archive, self._limits)
         converted = Path(self._datastore_path, "converted-labels")
-        return PacsLabels(self, self.segs, journal, delivery, converted, limits)
+        return PacsLabels(self, self.segs, journal, delivery, converted, self._limits)
 
     def list_images(self) -> list[str]:
         """SeriesInstanceUIDs of all images the filter lets through.
@@ -186,7 +194,7 @@ class PacsDatastore(SafeLocalDatastore, DICOMWebDatastore):  # type: ignore[misc
         info = ask(lambda: self._dicom_info(uid))
         with room_for("an image", image.parent), beside(image.parent) as folder_of_part:
             part = Path(folder_of_part, image.name)
-            write_series(folder, part)
+            convert_series(folder, part, self._limits)
             sync(part)
             part.replace(image)
         with self._files_lock:
@@ -224,8 +232,10 @@ class PacsDatastore(SafeLocalDatastore, DICOMWebDatastore):  # type: ignore[misc
         self.forget_lists()
         return saved
 
-    def standing(self, image: str) -> Standing | None:
+    def standing(self, image: str, fresh: bool = False) -> Standing | None:
         """The final label of an image, see `lib.server.standing`."""
+        if fresh:
+            self.forget_lists()
         newest = self.labels.journal.newest(check_uid(image))
         try:
             sources = self._remember("sources", self.labels.sources).get(image, ())
@@ -233,7 +243,9 @@ class PacsDatastore(SafeLocalDatastore, DICOMWebDatastore):  # type: ignore[misc
             return None if newest is None else _standing(newest)
         if not sources:
             return Standing()
-        return _standing(sources[0].entry) if sources[0].entry else Standing(sources[0].series)
+        first, *others = sources
+        standing = _standing(first.entry) if first.entry else Standing(first.series)
+        return replace(standing, older=frozenset(source.series for source in others))
 
     def forget_lists(self) -> None:
         """Ask the PACS anew for what there is."""
@@ -366,5 +378,6 @@ def configured(datastore: Datastore, options: AppOptions, deliver: bool) -> Data
     if isinstance(datastore, PacsDatastore):
         datastore.use(options)
         if deliver:
+            expect_series()
             datastore.labels.delivery.follow()
     return datastore

@@ -103,7 +103,7 @@ class SafeLocalDatastore(LocalDatastore):  # type: ignore[misc]  # the host has 
                 before.unlink(missing_ok=True)
         return image_id
 
-    def standing(self, image: str) -> Standing | None:
+    def standing(self, image: str, fresh: bool = True) -> Standing | None:
         """The final label of an image, see `lib.server.standing`."""
         path = self._path_of(image, FINAL)
         try:

@@ -41,7 +41,7 @@ from lib.server.save_request import (
     decode_info,
     label_suffix,
 )
-from lib.server.standing import check_base, standing_of, told_of, turns
+from lib.server.standing import check_base, standing_of, told_of, told_of_others, turns
 
 _host = monailabel.endpoints.datastore
 _save, _get, _check = _host.api_save_label, _host.api_download_label, _host.api_check_label
@@ -186,12 +186,13 @@ def _replace(
         ConflictError: it was; nothing is stored.
     """
     with turns(image):
-        before = standing_of(datastore, image)
+        before = standing_of(datastore, image, fresh=True)
         check_base(before, base)
         saved = _store(datastore, image, path, FINAL, info, limits)
         after = standing_of(datastore, image)
-    revision = after.revision if after else ""
-    return replace(saved, replaced=told_of(before), revision=revision)
+    revision = saved.revision or (after.revision if after else "")
+    told = told_of(before) + told_of_others(before, after, revision)
+    return replace(saved, replaced=told, revision=revision)
 
 
 def _store(
@@ -200,11 +201,10 @@ def _store(
     if isinstance(datastore, PacsDatastore) and tag == FINAL:
         entry = datastore.save_final(image, path, info)
         if entry.state == "stored":
-            return Saved(image, True, "The label is in the PACS.")
+            return Saved(image, True, "The label is in the PACS.", revision=entry.series_uid)
         why = entry.problem or "the PACS has not answered yet."
-        return Saved(
-            image, False, f"The label is kept here and will be sent to the PACS again. {why}"
-        )
+        note = f"The label is kept here and will be sent to the PACS again. {why}"
+        return Saved(image, False, note, revision=entry.series_uid)
     grid = grid_of(Path(image_path(datastore, image)), limits)
     map_ = read_label_map(path, grid, limits)
     if path.name.endswith(RAW):

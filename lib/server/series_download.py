@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from dicomweb_client import DICOMwebClient
@@ -25,10 +26,13 @@ class SeriesDownload:
         client: for its DICOMweb service.
         by_frame: ask for metadata and frames instead of files, as the host does where it is told
             to.
+        check: raises an error of a series, of which then nothing is kept.
     """
 
-    def __init__(self, client: DICOMwebClient, by_frame: bool) -> None:
-        self._client, self._fetch_by_frame = client, by_frame
+    def __init__(
+        self, client: DICOMwebClient, by_frame: bool, check: Callable[[Path], None]
+    ) -> None:
+        self._client, self._fetch_by_frame, self._check = client, by_frame, check
 
     def bring(self, uid: str, folder: Path) -> None:
         """Bring a whole series into ``folder``, or leave nothing there.
@@ -37,6 +41,7 @@ class SeriesDownload:
             NotFoundError: the PACS has no such series.
             UnavailableError: it does not answer, sends fewer files than it has, or the disk is
                 full.
+            ImageError: the check found something wrong.
         """
         found = ask(
             lambda: self._client.search_for_series(search_filters={"SeriesInstanceUID": uid})
@@ -62,6 +67,7 @@ class SeriesDownload:
                     allowed="the whole series",
                     todo="try again; if it stays so, look at the log of the PACS",
                 )
+            self._check(arriving)
             move_whole(arriving, folder)
 
     def _retrieve(self, study: str, uid: str, folder: Path) -> None:

@@ -6,7 +6,9 @@ OHIF's MONAI Label panel) are not refused; the label that stood before is kept, 
 the save names it.
 
 Two people cannot both be told that nothing had changed: `turns` gives one image to one save at a
-time. Two servers of one PACS have no common turn; there both labels stay in the PACS.
+time. Two servers of one PACS have no common turn. Each asks the PACS at the moment of a save, so a
+label that another server has stored is seen; of two that are saved within the same seconds both
+stay in the PACS, and who came later is told.
 
 Concurrency contract: the locks of `turns` belong to images by their hash; whoever holds one holds
 no other one of them.
@@ -35,11 +37,13 @@ class Standing:
         revision: another one for each label that was ever saved; "" where there is none.
         user: who saved it; "" where that is not known.
         saved: when, ISO 8601 in UTC; "" where that is not known.
+        older: revisions of other labels of the image that are kept.
     """
 
     revision: str = NOTHING
     user: str = ""
     saved: str = ""
+    older: frozenset[str] = frozenset()
 
     @property
     def told(self) -> str:
@@ -48,15 +52,16 @@ class Standing:
         return f"{self.user or SOMEBODY}{when}"
 
 
-def standing_of(datastore: object, image: str) -> Standing | None:
+def standing_of(datastore: object, image: str, fresh: bool = False) -> Standing | None:
     """The final label of an image; None where nobody can tell now.
 
     Args:
         datastore: of the host; those of ours have a method ``standing``.
         image: id of the image.
+        fresh: what is known must not even be a second old.
     """
-    ask: Callable[[str], Standing | None] | None = getattr(datastore, "standing", None)
-    return None if ask is None else ask(image)
+    ask: Callable[[str, bool], Standing | None] | None = getattr(datastore, "standing", None)
+    return None if ask is None else ask(image, fresh)
 
 
 def turns(image: str) -> AbstractContextManager[object]:
@@ -95,3 +100,19 @@ def told_of(before: Standing | None) -> str:
     if before is None or not before.revision:
         return ""
     return f" It takes the place of the label of {before.told}, which is kept."
+
+
+def told_of_others(before: Standing | None, after: Standing | None, own: str) -> str:
+    """A sentence on labels that came while one was saved; empty where there were none.
+
+    Args:
+        before: what stood before the save.
+        after: what stands since.
+        own: revision of the label that was saved.
+    """
+    if before is None or after is None:
+        return ""
+    known = {before.revision, own, NOTHING} | before.older
+    if not ({after.revision} | after.older) - known:
+        return ""
+    return " At the same moment somebody saved another one at another server; both are kept."

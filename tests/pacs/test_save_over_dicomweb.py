@@ -50,19 +50,25 @@ def get(server: RunningServer, path: str, **query: str) -> requests.Response:
 
 
 def save(server: RunningServer, image: str, labels: np.ndarray, **params: object) -> dict[str, Any]:
+    answer = try_save(server, image, labels, **params)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def try_save(
+    server: RunningServer, image: str, labels: np.ndarray, **params: object
+) -> requests.Response:
     _, affine = read_file(get(server, "/image", image=image).content)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "label.nii.gz")
         LabelMap(labels, affine).write(path)
-        answer = requests.put(
+        return requests.put(
             f"{server.url}/datastore/label",
             params={"image": image},
             data={"params": json.dumps({"label_info": NAMES, **params})},
             files={"label": ("label.nii.gz", path.read_bytes())},
             timeout=120,
         )
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
 
 
 def saved(server: RunningServer, image: str) -> tuple[np.ndarray, list[str]]:
@@ -107,17 +113,39 @@ def test_saved_here_and_read_there(pacs: RunningOrthanc, random_weights: Path) -
         empty = save(server, listed[1], labels[listed[1]] * 0)
         assert empty["stored"] is True
         assert len(pacs.series_uids("SEG")) == 4
-    with start_server(pacs.dicom_web, conf=conf) as fresh:
-        assert get(fresh, "/").json()["completed"] == 2
-        values, names = saved(fresh, first)
-        assert names == ["spleen", "lesion"]
-        np.testing.assert_array_equal(values, np.array([0, 0, 1, 2])[labels[first]])
-        values, names = saved(fresh, listed[1])
-        assert not values.any()
-        train = get(fresh, "/", output="train").json()
-        assert {Path(item["image"]).name.split(".nii")[0] for item in train} == set(listed)
+        with start_server(pacs.dicom_web, conf=conf) as fresh:
+            assert get(fresh, "/").json()["completed"] == 2
+            values, names = saved(fresh, first)
+            assert names == ["spleen", "lesion"]
+            np.testing.assert_array_equal(values, np.array([0, 0, 1, 2])[labels[first]])
+            values, names = saved(fresh, listed[1])
+            assert not values.any()
+            train = get(fresh, "/", output="train").json()
+            assert {Path(item["image"]).name.split(".nii")[0] for item in train} == set(listed)
+        check_two_servers(server, fresh, first, labels[first])
     for seg in pacs.series_uids("SEG"):
         check_seg(pacs, seg)
+
+
+def check_two_servers(
+    here: RunningServer, there: RunningServer, image: str, labels: np.ndarray
+) -> None:
+    """Neither replaces a label of the other one that it has not seen."""
+
+    def revision(server: RunningServer) -> str:
+        info = get(server, "/label/info", label=image, tag="final").json()
+        return str(info["revision"])
+
+    both = revision(here)
+    assert both == revision(there) != ""
+    first = save(here, image, labels, based_on=both)
+    refused = try_save(there, image, labels[::-1], based_on=both)
+    assert refused.status_code == 409, refused.text
+    assert "NOT saved" in refused.json()["detail"]
+    second = save(there, image, labels[::-1], based_on=first["revision"])
+    assert try_save(here, image, labels, based_on=first["revision"]).status_code == 409
+    np.testing.assert_array_equal(saved(here, image)[0], saved(there, image)[0])
+    assert revision(here) == second["revision"]
 
 
 def check_seg(pacs: RunningOrthanc, series: str) -> None:

@@ -14,10 +14,12 @@ import SimpleITK
 from dicomweb_client import DICOMwebClient
 from monailabel.datastore.local import LocalDatastore
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.encaps import encapsulate
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from lib.errors import ImageError, NotFoundError, UnavailableError
 from lib.imaging import dicomweb
+from lib.server import datastore
 from lib.server.datastore import PacsDatastore
 
 STUDY = "1.2.3"
@@ -231,19 +233,70 @@ def test_a_full_disk_leaves_no_part_of_a_series(store, pacs, monkeypatch):
 
 
 def test_an_image_written_in_part_is_not_kept(store, monkeypatch):
-    """ITK says nothing when a disk is full, and later reads what there is without a word."""
-    write = SimpleITK.WriteImage
-
-    def cut(image, name):
-        write(image, name)
-        Path(name).write_bytes(Path(name).read_bytes()[:-20])
+    def cut(folder, target, limits):
+        target.write_bytes(b"half of it")
+        raise UnavailableError(got="no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(SimpleITK, "WriteImage", cut)
+        patch.setattr(datastore, "convert_series", cut)
         with pytest.raises(UnavailableError, match="no room"):
             store.get_image_uri(CT)
     assert stored(store) == [CT]
     assert SimpleITK.ReadImage(store.get_image_uri(CT)).GetSize() == (8, 6, 4)
+
+
+def test_no_pixel_is_decoded_in_this_process(pacs, tmp_path, monkeypatch):
+    def never(*args):
+        raise AssertionError("decoded here")
+
+    for reader in ("ImageFileReader", "ImageSeriesReader", "ReadImage"):
+        monkeypatch.setattr(SimpleITK, reader, never)
+    monkeypatch.setattr(Dataset, "convert_pixel_data", never)
+    for to_nifti in (True, False):
+        home = tmp_path / str(to_nifti)
+        store = PacsDatastore(
+            client=pacs, search_filter={}, cache_path=str(home), convert_to_nifti=to_nifti
+        )
+        assert Path(store.get_image_uri(CT)).exists()
+
+
+def damaged(**tags):
+    """A slice whose header or pixels are not what they should be."""
+    dataset = ct_slice(0)
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def not_what_it_says():
+    """Bytes that are no JPEG 2000, where some are announced."""
+    dataset = damaged(PixelData=encapsulate([bytes(range(256)) * 4]))
+    dataset["PixelData"].is_undefined_length = True
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    return dataset
+
+
+DAMAGED = {
+    "cut off": lambda: damaged(PixelData=bytes(10)),
+    "announces 3.6 billion pixels": lambda: damaged(Rows=60000, Columns=60000),
+    "garbage in its stream": not_what_it_says,
+    "more frames than pixels": lambda: damaged(NumberOfFrames=40),
+}
+
+
+@pytest.mark.parametrize("to_nifti", [True, False])
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_damaged_series_is_refused_with_a_sentence(pacs, tmp_path, what, to_nifti):
+    pacs.slices = pacs.sent = [DAMAGED[what]()]
+    store = PacsDatastore(
+        client=pacs, search_filter={}, cache_path=str(tmp_path), convert_to_nifti=to_nifti
+    )
+    with pytest.raises(ImageError, match="Got: "):
+        store.get_image_uri(CT)
+    assert f"{CT}.nii.gz" not in stored(store)
+    pacs.slices = pacs.sent = [ct_slice(k) for k in range(4)]
+    assert Path(store.get_image_uri(CT)).exists()
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ from pydicom.dataset import Dataset
 
 from lib.errors import ImageError, RefusedError, UnavailableError
 from lib.imaging.dicom_seg import read_seg
+from lib.imaging.series_file import write_series
 from lib.imaging.volume import ReadLimits, Volume, read_volume
 from lib.server.delivery import Delivery, Patience, deliver, make_seg, same_content
 from lib.server.journal import Journal, SavedLabel
 from lib.server.label_check import LabelMap
 from lib.server.label_info import LabelFacts
 from lib.server.pacs_archive import PacsArchive
-from lib.server.series_file import write_series
 from tests.support.dicom_files import MR_SHAPE, mr_array, write_mr_series
 from tests.support.memory_pacs import MemoryPacs
 
@@ -43,7 +43,7 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path]:
     folder = tmp_path_factory.mktemp("series")
     uid = write_mr_series(folder, mr_array())
     image = tmp_path_factory.mktemp("nifti") / "image.nii.gz"
-    write_series(folder, image)
+    write_series(folder, image, LIMITS)
     return uid, folder, image
 
 

@@ -15,12 +15,13 @@ import monailabel.endpoints.datastore
 import nibabel
 import numpy as np
 import pytest
-from fastapi import FastAPI
+from cachetools import TTLCache
+from fastapi import FastAPI, UploadFile
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lib.errors import RequestError
+from lib.errors import ConflictError, RequestError
 from lib.imaging.nrrd import write_nrrd
 from lib.imaging.volume import read_volume
 from lib.options import AppOptions
@@ -32,6 +33,7 @@ from lib.server.label_check import LabelMap
 from lib.server.local_datastore import SafeLocalDatastore
 from lib.server.save_endpoint import thread_labels
 from lib.server.save_request import decode_info
+from lib.server.standing import Standing, standing_of
 from tests.support.dicom_files import MR_SHAPE, mr_array, write_mr_series
 from tests.support.memory_pacs import MemoryPacs
 
@@ -265,6 +267,55 @@ def test_of_many_who_saw_the_same_label_one_replaces_it(client: TestClient, app:
     for thread in threads:
         thread.join()
     assert sorted(answers) == [200, *[409] * 5]
+
+
+@pytest.fixture
+def elsewhere(pacs: MemoryPacs, tmp_path: Path) -> FakeApp:
+    """Another server of the same PACS, whose lists of it get old."""
+    store = PacsDatastore(
+        client=pacs,
+        search_filter={},
+        cache_path=str(tmp_path / "cache elsewhere"),
+        journal=tmp_path / "journal elsewhere",
+    )
+    store._lists = TTLCache(maxsize=4, ttl=3600)
+    return FakeApp(store)
+
+
+def save_at(app: FakeApp, base: str | None) -> dict[str, Any]:
+    label = UploadFile(io.BytesIO(label_bytes(app)), filename="label.nii.gz")
+    said = {} if base is None else {"based_on": base}
+    return save_endpoint.save_label(app, "Ben", image_of(app), label, json.dumps({**INFO, **said}))
+
+
+def test_a_label_that_another_server_has_stored_is_not_replaced_unseen(
+    remote: FakeApp, elsewhere: FakeApp
+) -> None:
+    image = image_of(elsewhere)
+    assert standing_of(elsewhere.store, image) == Standing()  # and it is remembered for an hour
+    first = save_at(remote, "")["revision"]
+    with pytest.raises(ConflictError, match="which is newer"):
+        save_at(elsewhere, "")
+    second = save_at(elsewhere, first)
+    assert "is kept" in second["note"]
+    with pytest.raises(ConflictError):
+        save_at(remote, first)
+    assert standing_of(remote.store, image).revision == second["revision"]
+
+
+def test_of_two_servers_that_save_at_the_same_moment_one_is_told(
+    remote: FakeApp, elsewhere: FakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_final = elsewhere.store.save_final
+
+    def save_both(*args: object) -> object:
+        assert "same moment" not in save_at(remote, "")["note"]
+        return save_final(*args)
+
+    monkeypatch.setattr(elsewhere.store, "save_final", save_both)
+    said = save_at(elsewhere, "")
+    assert "At the same moment somebody saved another one" in said["note"]
+    assert said["revision"] == standing_of(remote.store, image_of(remote), fresh=True).revision
 
 
 def test_other_tags_stay_local_and_are_no_final_labels(client: TestClient, app: FakeApp) -> None:

@@ -8,31 +8,35 @@ file without a word, with zeros for what is missing.
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import SimpleITK
 
 from lib.errors import ImageError, UnavailableError
+from lib.imaging.grid import ReadLimits, reading
 
 _PIECE = 1 << 22
 _sitk: Any = SimpleITK  # its annotations are partial
 
 
-def write_series(folder: Path, target: Path) -> None:
+def write_series(folder: Path, target: Path, limits: ReadLimits) -> None:
     """Write the image of a folder with one DICOM series.
 
     Args:
         folder: of the files.
         target: a name that ends in .nii.gz.
+        limits: how large the image may be, checked on the header.
 
     Raises:
-        ImageError: the files make no image.
+        ImageError: the files make no image, or one beyond the limits.
         UnavailableError: the disk does not take it.
     """
     try:
-        image = _read(folder)
+        image = _read(folder, limits)
     except RuntimeError as error:
         raise ImageError(
             got=f"series {folder.name}, whose files make no image ({_last_line(error)})",
@@ -51,16 +55,43 @@ def write_series(folder: Path, target: Path) -> None:
         ) from error
 
 
-def _read(folder: Path) -> Any:
+def _read(folder: Path, limits: ReadLimits) -> Any:
     files = sorted(str(path) for path in folder.iterdir())
+    if len(files) > 1:
+        files = list(_sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
+    reader = _sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(files[0] if files else "")
+    reader.ReadImageInformation()
+    columns, rows, *frames = reader.GetSize()
+    limits.check((columns, rows, math.prod(frames) * len(files)), f"series {folder.name}")
+    for file in files:
+        _check_pixels(Path(file))
     if len(files) == 1:
-        reader = _sitk.ImageFileReader()
-        reader.SetImageIO("GDCMImageIO")
-        reader.SetFileName(files[0])
         return reader.Execute()
     series = _sitk.ImageSeriesReader()
-    series.SetFileNames(series.GetGDCMSeriesFileNames(str(folder)))
+    series.SetFileNames(files)
     return series.Execute()
+
+
+def _check_pixels(path: Path) -> None:
+    """See that uncompressed pixels are all there: ITK takes what it finds, without a word.
+
+    Raises:
+        ImageError: they are not.
+    """
+    with reading(path, "DICOM"):
+        dataset = pydicom.dcmread(path, force=True)
+        syntax = dataset.file_meta.get("TransferSyntaxUID")
+        if "PixelData" not in dataset or (syntax is not None and syntax.is_compressed):
+            return
+        names = ("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "BitsAllocated")
+        bits = math.prod(int(dataset.get(name) or 1) for name in names)
+        if str(dataset.get("PhotometricInterpretation")) == "YBR_FULL_422":
+            bits = bits * 2 // 3
+        found = len(dataset.PixelData)
+        if found * 8 < bits:
+            raise ValueError(f"{found} of {-(-bits // 8)} bytes of pixels")
 
 
 def _check_whole(path: Path) -> None:
