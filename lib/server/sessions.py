@@ -21,6 +21,9 @@ from lib.training.durable import write_whole
 OWNER = "owner"
 """Key of a session's ``meta`` under which its owner stands."""
 
+LEFT_OVER = 24 * 3600.0
+"""Seconds after which a folder without a readable session is removed."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -73,13 +76,18 @@ class SafeSessions(Sessions):  # type: ignore[misc]  # the host has no types
         """Remove sessions that nobody used for longer than they may live; returns how many.
 
         The host's version (0.8.5, sessions.py) fails on a folder without ``meta.info``, as an
-        interrupted upload leaves it, and with it the start of the server.
+        interrupted upload leaves it, and with it the start of the server. Such folders, which are
+        nobody's, go when they are a day old.
         """
-        now, count = int(time.time()), 0
+        now, count = time.time(), 0
         folder = Path(self.store_path)
         for path in folder.iterdir() if folder.is_dir() else ():
             session = self.get_session(path.name, update_ts=False, fetch_cache=False)
-            if session is not None and 0 < session.expiry < now - session.last_access_ts:
+            if session is not None:
+                gone = 0 < session.expiry < int(now) - session.last_access_ts
+            else:
+                gone = _is_left_over(path, now)
+            if gone:
                 logger.info("session %s has expired", path.name)
                 self.remove_session(path.name)
                 count += 1
@@ -89,6 +97,14 @@ class SafeSessions(Sessions):  # type: ignore[misc]  # the host has no types
         folder = Path(self.store_path, session_id)
         part = folder / f"meta.{uuid.uuid4().hex}.part"
         write_whole(folder / "meta.info", session_info.to_str().encode(), part)
+
+
+def _is_left_over(path: Path, now: float) -> bool:
+    """Whether a folder of ours holds a session that was never finished, or was damaged."""
+    try:
+        return bool(SESSION_ID.fullmatch(path.name)) and path.stat().st_mtime < now - LEFT_OVER
+    except OSError:  # gone meanwhile
+        return False
 
 
 def _may_see(session: SessionInfo) -> bool:

@@ -1,4 +1,5 @@
 import json
+import os
 import time
 from pathlib import Path
 
@@ -50,6 +51,23 @@ def test_an_interrupted_upload_does_not_stop_the_clean_up(sessions, session_id):
     (Path(sessions.store_path) / "8d3c0b66-aaaa-11ef-8000-0242ac120002").mkdir()
     (Path(sessions.store_path) / "something else").mkdir()
     assert sessions.remove_expired() == 0
+
+
+def test_an_interrupted_upload_goes_after_a_day_and_nothing_that_is_not_ours(sessions, session_id):
+    folder = Path(sessions.store_path)
+    interrupted, foreign = (
+        folder / "8d3c0b66-aaaa-11ef-8000-0242ac120002",
+        folder / "something else",
+    )
+    yesterday = time.time() - 25 * 3600
+    for path in (interrupted, foreign):
+        path.mkdir()
+        (path / "image.nii.gz").touch()
+        os.utime(path, (yesterday, yesterday))
+    assert sessions.remove_expired() == 1
+    assert not interrupted.exists()
+    assert foreign.exists()
+    assert sessions.get_session(session_id) is not None
 
 
 def test_a_damaged_session_does_not_exist(sessions, session_id):
