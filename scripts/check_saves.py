@@ -8,6 +8,7 @@ work, what the server hands out is compared voxel by voxel with what was saved: 
 label of the last acknowledged save stands, or that of a later one whose answer got lost. Trainings
 and the scoring of slices go on meanwhile. After each event the server must answer a click, and
 every version that was published, the one that serves among them, is loaded as a server does it.
+One training goes on undisturbed before, and shows how long after its begin others are to be ended.
 
 The small disk is a file system in memory of Linux (unshare). Where the system does not allow one,
 there are no events of a full disk, and the last line says so.
@@ -54,6 +55,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--cases", type=int, default=4, help="images (default 4)")
     parser.add_argument("--disk", type=int, default=400, help="size in MiB (default 400)")
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default 0)")
+    parser.add_argument("--no-training", action="store_true", help="none in the background")
     parser.add_argument("--pacs", metavar="URL", help="DICOMweb address of a PACS for tests")
     parser.add_argument("--diary", type=Path, metavar="FILE", help="write down events; go on")
     parser.add_argument("--log", type=Path, metavar="FILE", help="keep the server's log there")
@@ -73,7 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
         from scripts._load.storm import Storm, Weather  # with torch: not while another one works
 
         log = Path(folder, "server.log")
-        weather = Weather(chosen.users, chosen.cases, chosen.seed, chosen.pacs)
+        trains = not chosen.no_training
+        weather = Weather(chosen.users, chosen.cases, chosen.seed, chosen.pacs, trains)
         diary = Diary(chosen.diary)
         storm = Storm(
             weather, disk if inner is None else Path(inner), inner is not None, log, diary

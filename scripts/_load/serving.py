@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lib.errors import CheckpointError
 from lib.networks import build_model, installed_weights
-from lib.training.registry import Registry, apply_version
+from lib.training.registry import BASE, Registry, apply_version
 
 
 class Serving:
@@ -36,7 +36,7 @@ class Serving:
         for version in versions:
             apply_version(self._model, version)
         serving = self._registry.serving()
-        name = "base" if serving is None else serving.name
+        name = BASE if serving is None else serving.name
         if serving is not None and serving.name not in {one.name for one in versions}:
             apply_version(self._model, serving)  # published in between
         wanted = self._registry.wanted()

@@ -12,6 +12,7 @@ import numpy as np
 import requests
 
 from lib.errors import Samed2dError
+from lib.training.registry import BASE
 from scripts._load.cases import Case, Labels, write_cases
 from scripts._load.diary import Diary, Event
 from scripts._load.gate import Gate
@@ -25,8 +26,8 @@ from scripts._load.training import SETTINGS
 
 LONGEST = 3.0
 """Seconds of work before an event, and of a full disk or an absent PACS, at most."""
-TRAINING_AGE = 20.0
-"""Seconds of work before a training is ended, at most."""
+LONGEST_TRAINING = 300.0
+"""Seconds that the first training may take, which shows how long one takes here."""
 SPARE = 200_000
 """Bytes that a full disk may have left: enough for some files, not for all."""
 PATIENCE = 60.0
@@ -44,12 +45,14 @@ class Weather:
         cases: images.
         seed: of all that is random.
         pacs: DICOMweb address of a PACS; None for a folder.
+        trains: trainings go on.
     """
 
     users: int
     cases: int
     seed: int
     pacs: str | None
+    trains: bool = True
 
 
 class Storm:
@@ -74,6 +77,7 @@ class Storm:
             self._cases: tuple[Case, ...] = write_cases(disk / "images", weather.cases)
         else:
             self._cases, studies = pacs_cases(weather.pacs, weather.cases), self._gate.address
+        self._training_seconds = 0.0
         self._store = "folder" if self._gate is None else "PACS"
         conf = {"architecture": ARCHITECTURE, "backend": "torch", "labels": "liver,spleen"}
         conf["score_budget"] = "60"
@@ -82,10 +86,9 @@ class Storm:
         self._ledger, self._tally = Ledger(), Tally()
         self._people = [self._person(number) for number in range(weather.users)]
         self._checker = self._person(weather.users)
-        self._kinds: dict[str, Callable[[], bool]] = {
-            "server killed": self._server_killed,
-            "training killed": self._training_killed,
-        }
+        self._trains = weather.trains
+        self._kinds: dict[str, Callable[[], bool]] = {"server killed": self._server_killed}
+        self._kinds |= {"training killed": self._training_killed} if self._trains else {}
         self._kinds |= {"disk full": self._disk_full} if has_disk else {}
         self._kinds |= {} if self._gate is None else {"PACS away": self._pacs_away}
 
@@ -95,6 +98,8 @@ class Storm:
         self._server.start()
         try:
             self._adopt()
+            if self._trains:
+                self._train_once()
             while len(self._diary.events) < events and time.monotonic() < end:
                 self._let_happen(str(self._rng.choice(list(self._kinds))))
                 print(
@@ -140,7 +145,8 @@ class Storm:
         """False where the training ended by itself before."""
         self._train()
         killed: list[bool] = []
-        self._at_work(lambda: killed.append(self._server.kill_child(_TRAINING)), TRAINING_AGE)
+        longest = 1.05 * self._training_seconds
+        self._at_work(lambda: killed.append(self._server.kill_child(_TRAINING)), longest)
         return killed[0]
 
     def _disk_full(self) -> bool:
@@ -227,11 +233,26 @@ class Storm:
         return None
 
     def _train(self) -> None:
-        """Begin a training; that nothing was saved yet, or one runs, is no matter."""
+        """Begin a training, where that is wanted; that one runs is no matter."""
+        if not self._trains:
+            return
         address = f"{self._server.url}/train/samed2d"
         answer = requests.post(address, json=dict(SETTINGS), timeout=60)
         if answer.status_code >= 500 and answer.status_code != BUSY:
             self._tally.problems.append(f"training: {answer.status_code} {answer.text[:300]}")
+
+    def _train_once(self) -> None:
+        """A training that nothing disturbs, on a label for each image; how long it takes."""
+        for case in self._cases:
+            self._checker.save(case)
+        began = time.monotonic()
+        self._train()
+        status = f"{self._server.url}/train/?check_if_running=true"
+        while requests.get(status, timeout=60).ok and time.monotonic() < began + LONGEST_TRAINING:
+            time.sleep(0.5)
+        self._training_seconds = time.monotonic() - began
+        if self._serving.check() == BASE:
+            self._tally.problems.append("a training that nothing disturbed published nothing")
 
     def _person(self, number: int) -> Person:
         url, seed = self._server.url, int(self._rng.integers(1 << 30))

@@ -202,6 +202,7 @@ def test_a_short_soak(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.server
 def test_a_few_faults(capfd: pytest.CaptureFixture[str]) -> None:
     arguments = ["--events", "3", "--users", "3", "--cases", "2", "--seed", "4"]
+    arguments += ["--no-training"]
     assert check_saves.main(arguments) == 0, capfd.readouterr().out
     said = capfd.readouterr().out
     assert "3 of 3 events" in said
