@@ -17,11 +17,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.errors import CheckpointError, Samed2dError
-from lib.networks import build_model, find_architecture, installed_weights
-from lib.networks.backends import BACKENDS, check_backend
+from lib.networks import check_architecture, installed_weights
+from lib.networks.backends import BACKENDS, check_backend, check_family
 from lib.networks.checkpoint import read_tensors
 from lib.networks.prepared import prepare, prepared_path
-from lib.networks.weights import version_of
+from lib.networks.weights import build_network, version_of
 from lib.options import default_cache_dir
 from lib.training.version import apply_tensors, encoder_digest, encoder_version
 
@@ -60,19 +60,21 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def run(options: argparse.Namespace) -> None:
     """Prepare what the command line says."""
     check_backend("openvino", options.precision)
-    architecture = find_architecture(options.architecture)
-    weights = options.checkpoint or installed_weights(architecture.name)
+    name = options.architecture
+    check_architecture(name)
+    weights = options.checkpoint or installed_weights(name)
     if weights is None:
         raise CheckpointError(
-            got=f"architecture {architecture.name} without weights",
+            got=f"architecture {name} without weights",
             allowed="one whose weights are installed, or --checkpoint FILE",
-            todo=f"run scripts/get_weights.py {architecture.name}",
+            todo=f"run scripts/get_weights.py {name}",
         )
     changes = {} if options.changes is None else read_tensors(options.changes)[0]
-    version = encoder_version(version_of(architecture.name, weights), encoder_digest(changes))
+    version = encoder_version(version_of(name, weights), encoder_digest(changes))
     there = prepared_path(options.cache_dir, version, options.precision).is_file()
     started = time.perf_counter()
-    model = build_model(architecture.name, weights)
+    model = build_network(name, weights)
+    check_family(model, options.precision)
     apply_tensors(model, changes, str(options.changes))
     path = prepare(model, version, options.precision, options.cache_dir)
     if not options.quiet:

@@ -30,7 +30,7 @@ from lib.server.kinds import chooser, kind_of  # noqa: E402
 from lib.server.models import NetworkChoice, ServedSpec, served_models  # noqa: E402
 from lib.server.next_sample import NextSamples  # noqa: E402
 from lib.server.running import running_server, sentence_last  # noqa: E402
-from lib.server.served_model import MIB, ServedModel  # noqa: E402
+from lib.server.served_model import MIB, ServedNetwork  # noqa: E402
 from lib.server.submit import NAME as SUBMIT  # noqa: E402
 from lib.server.submit import SubmitTask  # noqa: E402
 from lib.server.volumes import VolumeStore  # noqa: E402
@@ -75,11 +75,11 @@ class Samed2dApp(MONAILabelApp):
         limits = ReadLimits(max_voxels=self.options.max_voxels)
         volumes, drafts = VolumeStore(self.options.volume_cache_mb * MIB, limits), Drafts()
         tasks: dict[str, InferTask] = {}
-        networks: dict[NetworkChoice, ServedModel] = {}
+        networks: dict[NetworkChoice, ServedNetwork[Any]] = {}
         for served in self._served():
             spec, choice = served.spec, served.choice
             if choice not in networks:
-                networks[choice] = ServedModel(choice, self.options)
+                networks[choice] = kind_of(spec).network(choice, self.options)
             make = kind_of(spec).infer
             tasks[spec.name] = make(spec, self.options, networks[choice], volumes, drafts)
         self._click_task = tasks[chooser(self._served())]

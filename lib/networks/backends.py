@@ -3,9 +3,10 @@
 ============  ======================  ==========================================================
 backend       precisions              what it is
 ============  ======================  ==========================================================
-``torch``     fp32, bf16              `FastEncoder` as it is; on CUDA too
+``torch``     fp32, bf16              the fast encoder as it is; on CUDA too
 ``compiled``  fp32, bf16              the same through torch.compile; needs a C++ compiler
-``openvino``  fp32, bf16, int8        the same through OpenVINO, CPU only; int8 is calibrated
+``openvino``  fp32, bf16, int8        the same through OpenVINO, CPU only; int8 is calibrated on
+                                      slices, so networks for volumes have none
 ============  ======================  ==========================================================
 
 fp32 of each backend equals the original network but for rounding (embeddings to about 1e-5); bf16
@@ -28,9 +29,9 @@ import torch
 
 from lib.errors import OptionError
 from lib.networks.calibration import calibration_images
-from lib.networks.fast_encoder import FastEncoder
+from lib.networks.encoder_network import Encodes, encoder_network
 from lib.networks.openvino_encoder import OpenVinoEncoder, export_encoder, quantise
-from lib.networks.sam import AdapterSam
+from lib.networks.sam3d import Sam3d
 
 BACKENDS: dict[str, tuple[str, ...]] = {
     "torch": ("fp32", "bf16"),
@@ -41,18 +42,21 @@ BACKENDS: dict[str, tuple[str, ...]] = {
 
 
 class Encoder(Protocol):
-    """Turns images into embeddings."""
+    """Turns images, or volumes in the same way, into embeddings."""
 
     @property
     def backend_name(self) -> str:
         """What runs, for answers, logs and keys of embeddings: "torch fp32"."""
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed normalised images (B, 3, S, S) float32 as (B, C, S/16, S/16) float32."""
+        """Embed normalised images (B, 3, S, S) float32 as (B, C, S/16, S/16) float32.
+
+        Volumes have one channel and one axis more, here and there.
+        """
 
 
 class TorchEncoder:
-    """`FastEncoder` in torch.
+    """The encoder in torch.
 
     Args:
         model: on its device; its encoder must not be trained while this object is used.
@@ -60,10 +64,10 @@ class TorchEncoder:
         compiled: through torch.compile, which takes a minute at the first image.
     """
 
-    def __init__(self, model: AdapterSam, precision: str = "fp32", compiled: bool = False) -> None:
+    def __init__(self, model: Encodes, precision: str = "fp32", compiled: bool = False) -> None:
         self.backend_name = f"{'compiled' if compiled else 'torch'} {precision}"
         self._type = torch.bfloat16 if precision == "bf16" else torch.float32
-        network = FastEncoder(model.image_encoder).eval()
+        network = encoder_network(model)
         if precision == "bf16":
             # A copy: the parameters are the model's own.
             network = copy.deepcopy(network).to(self._type)
@@ -71,12 +75,12 @@ class TorchEncoder:
 
     @torch.no_grad()
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed normalised images (B, 3, S, S) as (B, C, S/16, S/16)."""
+        """As `Encoder.encode`."""
         rows = [self._network(image) for image in torch.split(images.to(self._type), 1)]
         return torch.cat(rows).float()
 
 
-def make_encoder(model: AdapterSam, backend: str, precision: str) -> Encoder:
+def make_encoder(model: Encodes, backend: str, precision: str) -> Encoder:
     """The encoder for a backend and a precision.
 
     Nothing is read from or left on the disk; a server uses `lib.networks.prepared` instead, which
@@ -87,11 +91,12 @@ def make_encoder(model: AdapterSam, backend: str, precision: str) -> Encoder:
             cannot run.
     """
     check_backend(backend, precision)
-    device = model.pixel_mean.device.type
+    check_family(model, precision)
+    device = model.blank().device.type
     if backend == "openvino":
         check_cpu(device)
         exported = export_encoder(model)
-        if precision == "int8":
+        if precision == "int8" and not isinstance(model, Sam3d):
             exported = quantise(exported, calibration_images(model))
         return OpenVinoEncoder(exported, precision)
     return TorchEncoder(model, precision, compiled=backend == "compiled")
@@ -125,6 +130,20 @@ def check_backend(backend: str, precision: str) -> None:
                 allowed="an installation of requirements.txt",
                 todo=f"pip install {package}, or choose backend torch",
             )
+
+
+def check_family(model: Encodes, precision: str) -> None:
+    """Refuse 8 bit for a network of volumes: what it is calibrated on are slices.
+
+    Raises:
+        OptionError: int8 for such a network.
+    """
+    if isinstance(model, Sam3d) and precision == "int8":
+        raise OptionError(
+            got=f"precision int8 for {model.config.name}",
+            allowed="fp32 or bf16",
+            todo="choose one of these",
+        )
 
 
 def check_cpu(device: str) -> None:

@@ -18,8 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lib.networks.fast_encoder import FastEncoder
-from lib.networks.sam import AdapterSam
+from lib.networks.encoder_network import Encodes, encoder_network
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -61,7 +60,7 @@ class OpenVinoEncoder:
         self.backend_name = f"openvino {precision}"
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed normalised images (B, 3, S, S) float32 as (B, C, S/16, S/16) float32."""
+        """As `lib.networks.backends.Encoder`."""
         rows = []
         for image in images.numpy():
             self._request.infer([image[None]])
@@ -76,16 +75,15 @@ def has_bf16() -> bool:
     return "BF16" in capabilities
 
 
-def export_encoder(model: AdapterSam) -> ov.Model:
-    """The image encoder of a model on the CPU as an OpenVINO model of one image (1, 3, S, S)."""
-    network = FastEncoder(model.image_encoder).eval()
-    size = model.config.image_size
+def export_encoder(model: Encodes) -> ov.Model:
+    """The encoder of a model on the CPU as an OpenVINO model of one image, or one volume."""
+    network, example = encoder_network(model), model.blank()
     # requires_grad would be recorded; the parameters are the model's own and keep theirs.
     with torch.no_grad():
-        program = torch.export.export(network, (torch.zeros(1, 3, size, size),))
+        program = torch.export.export(network, (example,))
     exported = _openvino().convert_model(program)
     # A shape that is known is compiled to faster code.
-    exported.reshape([1, 3, size, size])
+    exported.reshape(list(example.shape))
     return exported
 
 

@@ -14,8 +14,9 @@ import tempfile
 from pathlib import Path
 
 from lib.networks.calibration import calibration_images
+from lib.networks.encoder_network import Encodes
 from lib.networks.openvino_encoder import export_encoder, quantise, save_exported
-from lib.networks.sam import AdapterSam
+from lib.networks.sam3d import Sam3d
 
 KEPT = 4
 """So many prepared encoders stay on disk; one of samed2d_b takes a gigabyte."""
@@ -31,13 +32,13 @@ def prepared_path(cache: Path, version: str, precision: str) -> Path:
     return cache / "encoders" / f"{version}-{kind}-openvino{release}" / FILE
 
 
-def prepare(model: AdapterSam, version: str, precision: str, cache: Path) -> Path:
+def prepare(model: Encodes, version: str, precision: str, cache: Path) -> Path:
     """Export the encoder of a model, unless that was done before.
 
     Args:
         model: on the CPU.
         version: architecture and weights in one word.
-        precision: "fp32", "bf16" or "int8".
+        precision: "fp32", "bf16" or "int8", the last for networks of slices only.
         cache: folder of all caches.
 
     Returns:
@@ -49,7 +50,7 @@ def prepare(model: AdapterSam, version: str, precision: str, cache: Path) -> Pat
         return path
     path.parent.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     exported = export_encoder(model)
-    if precision == "int8":
+    if precision == "int8" and not isinstance(model, Sam3d):
         exported = quantise(exported, calibration_images(model))
     with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent.parent) as part:
         save_exported(exported, Path(part, "done", FILE))

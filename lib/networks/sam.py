@@ -84,6 +84,11 @@ class AdapterSam(nn.Module):
         """Map 8 bit RGB values (B, 3, S, S) in 0..255 to the network's input."""
         return (images - self.pixel_mean) / self.pixel_std
 
+    def blank(self) -> torch.Tensor:
+        """An empty image as `encode` takes it, (1, 3, S, S), on the network's device."""
+        size = self.config.image_size
+        return torch.zeros(1, 3, size, size, device=self.pixel_mean.device)
+
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         """Embed normalised images (B, 3, S, S) as (B, embedding_channels, S/16, S/16). Dear."""
         embeddings: torch.Tensor = self.image_encoder(images)

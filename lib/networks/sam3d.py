@@ -56,6 +56,11 @@ class Sam3d(nn.Module):
         self.prompt_encoder = (MapPromptEncoder3d if detailed else PromptEncoder3d)(architecture)
         self.mask_decoder = (DetailMaskDecoder3d if detailed else MaskDecoder3d)(architecture)
 
+    def blank(self) -> Tensor:
+        """An empty cube as `encode` takes it, (1, 1, S, S, S), on the network's device."""
+        size = self.config.image_size
+        return torch.zeros(1, 1, size, size, size, device=self.image_encoder.pos_embed.device)
+
     def encode(self, volumes: Tensor) -> Tensor:
         """Embed cubes (B, 1, S, S, S) as (B, embedding_channels, S/16, S/16, S/16). Dear.
 

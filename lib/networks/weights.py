@@ -8,7 +8,11 @@ from pathlib import Path
 from torch import nn
 
 from lib.networks.architectures import ARCHITECTURES, find_architecture
-from lib.networks.architectures3d import find_architecture3d
+from lib.networks.architectures3d import (
+    ARCHITECTURES3D,
+    check_architecture,
+    find_architecture3d,
+)
 from lib.networks.checkpoint import load_checkpoint, read_metadata, sha256_of
 from lib.networks.sam import AdapterSam, build_sam
 from lib.networks.sam3d import Sam3d, build_sam3d
@@ -69,6 +73,17 @@ def build_model3d(name: str, checkpoint: str | Path | None = None) -> Sam3d:
     model = build_sam3d(find_architecture3d(name))
     _load(model, name, checkpoint)
     return model
+
+
+def build_network(name: str, checkpoint: str | Path | None = None) -> AdapterSam | Sam3d:
+    """As `build_model` or `build_model3d`, whichever knows the name.
+
+    Raises:
+        OptionError: neither does.
+        CheckpointError: the file cannot be used with it.
+    """
+    check_architecture(name)
+    return (build_model3d if name in ARCHITECTURES3D else build_model)(name, checkpoint)
 
 
 def _load(model: nn.Module, name: str, checkpoint: str | Path | None) -> None:

@@ -9,6 +9,7 @@ Concurrency contract: nothing is shared; the files are read for each request.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from monailabel.interfaces.utils.app import app_instance
@@ -17,7 +18,7 @@ from starlette.responses import Response
 from lib.errors import NotFoundError
 from lib.networks.model_card import card_of, card_path
 from lib.networks.model_card_text import card_markdown
-from lib.server.served_model import ServedModel
+from lib.server.served_model import ServedNetwork
 from lib.server.served_networks import served_network
 
 ADDRESS = "/model_card"
@@ -63,7 +64,7 @@ def answer_card(model: str) -> Response:
     return Response(_text(card_markdown(card), network), media_type=MARKDOWN)
 
 
-def _text(card: str, network: ServedModel) -> str:
+def _text(card: str, network: ServedNetwork[Any]) -> str:
     if network.version == network.base_version:
         return card
     return (

@@ -19,17 +19,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 from lib.errors import UnavailableError
-from lib.inference.embedder import SliceEmbedder
 from lib.inference.worker import Priority, PriorityWorker
 from lib.networks.backends import Encoder, TorchEncoder
+from lib.networks.encoder_network import Encodes
 from lib.networks.openvino_encoder import OpenVinoEncoder
 from lib.networks.plan import EncoderKind, EncoderPlan
 from lib.networks.prepared import discard, prepared_path
-from lib.networks.sam import AdapterSam
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "prepare_encoder.py"
 ROUNDS = 3
@@ -59,6 +59,17 @@ class Source:
     changes: Path | None = None
 
 
+class Embedder(Protocol):
+    """What this module needs of `SliceEmbedder` and `CubeEmbedder`."""
+
+    encoder: Encoder
+    also_good: tuple[str, ...]
+
+    @property
+    def model(self) -> Encodes:
+        """The network, which has an empty input."""
+
+
 class EncoderUpgrade:
     """Carries out the second half of an `EncoderPlan`.
 
@@ -73,7 +84,7 @@ class EncoderUpgrade:
         self,
         plan: EncoderPlan,
         make: Callable[[EncoderKind], Encoder],
-        embedder: SliceEmbedder,
+        embedder: Embedder,
         worker: PriorityWorker,
     ) -> None:
         self._plan = plan
@@ -99,7 +110,7 @@ class EncoderUpgrade:
         first = self._embedder.encoder
         try:
             encoder = self._make(self._kind)
-            image = self._image()
+            image = self._embedder.model.blank()
             # The first image of a new encoder is slower than all others.
             self._worker.run(Priority.AHEAD, lambda: encoder.encode(image))
             verdict = ""
@@ -130,11 +141,6 @@ class EncoderUpgrade:
         self._embedder.also_good = (self._embedder.encoder.backend_name,)
         self._embedder.encoder = encoder
 
-    def _image(self) -> torch.Tensor:
-        model = self._embedder.model
-        size = model.config.image_size
-        return torch.zeros(1, 3, size, size, device=model.pixel_mean.device)
-
     def _time(self, encoder: Encoder, image: torch.Tensor) -> float:
         """Seconds for an image, at best; clicks go first."""
 
@@ -146,7 +152,7 @@ class EncoderUpgrade:
         return min(self._worker.run(Priority.AHEAD, once) for _ in range(ROUNDS))
 
 
-def load_encoder(kind: EncoderKind, model: AdapterSam, source: Source) -> Encoder:
+def load_encoder(kind: EncoderKind, model: Encodes, source: Source) -> Encoder:
     """Prepare an encoder, unless that was done before, and load it.
 
     Raises:

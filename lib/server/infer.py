@@ -19,14 +19,12 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from numpy.typing import NDArray
 
 from lib.imaging.volume import Volume
@@ -38,12 +36,11 @@ from lib.inference.worker import Priority
 from lib.networks.architectures import find_architecture
 from lib.options import INTENSITIES, ZOOMS, AppOptions
 from lib.prompts.prompt import Prompt
-from lib.server.card_endpoint import card_address
 from lib.server.drafts import Drafts
 from lib.server.label_file import write_planes
 from lib.server.live_model import LiveModel
 from lib.server.models import ModelSpec
-from lib.server.requests import HOST_KEYS, OF_VIEWER, ClickRequest
+from lib.server.requests import HOST_KEYS, ClickRequest
 from lib.server.served_model import ServedModel
 from lib.server.slice_prompt import slice_prompt
 from lib.server.start_label import (
@@ -54,41 +51,17 @@ from lib.server.start_label import (
     start_label,
     start_slice,
 )
+from lib.server.task import ModelTask, Stopwatch, rounded, write_masks
 from lib.server.volumes import VolumeStore
 
-OBJECT_VALUE = 1
-"""The one value of an answer; both clients give it the label the annotator selected."""
 UNCERTAINTY_FILE = "uncertainty_file"
 """Fact with the path of the map; `lib.server.dispatch` takes it out again."""
-UNNAMED = "object"
-"""Name of that value where the client sent no label (OHIF never does)."""
 
 logger = logging.getLogger(__name__)
 
 
-class Stopwatch:
-    """Seconds since the last look, collected under names."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._started = self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        """Note the time since the last lap."""
-        now = time.perf_counter()
-        self.laps[name] = now - self._last
-        self._last = now
-
-    def latencies(self) -> dict[str, float]:
-        """All laps and their total, in seconds, rounded for people."""
-        return _rounded({**self.laps, "total": time.perf_counter() - self._started})
-
-
-class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no types
+class Samed2dInferTask(ModelTask):
     """Segments the object under a click on one slice.
-
-    Derived from the host's plain InferTask: its BasicInferTask reads the image for every click,
-    lets the request overwrite the task's settings, and answers every error with a bare 500.
 
     Args:
         spec: name and description.
@@ -106,52 +79,15 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         volumes: VolumeStore,
         drafts: Drafts | None = None,
     ) -> None:
-        self.name = spec.name
         self.model = model
-        self.drafts = drafts or Drafts()
         self.intensity = options.intensity
         self.zoom = options.zoom
-        self.volumes = volumes
-        # Slicer sends this whole dict along (of a list its first item), OHIF shows it as a form.
-        # So every key must be one that `ClickRequest` knows, with the default in front.
         config = {
-            "device": [model.device.type],
             "intensity": _default_first(options.intensity, INTENSITIES),
             "zoom": _default_first(options.zoom, ZOOMS),
-            "as_label": [OF_VIEWER, *options.labels],
             "uncertainty": [False, True],
         }
-        super().__init__(
-            type=InferType.DEEPGROW,
-            # A dict: Slicer asks label_names for .keys().
-            labels={name: index for index, name in enumerate(options.labels, start=1)},
-            dimension=spec.dimension,
-            description=f"{spec.description} ({model.summary})",
-            config=config,
-        )
-
-    def info(self) -> dict[str, Any]:
-        """What ``/info`` says of this model; clients ignore the keys they do not know."""
-        weights = self.model.choice.weights
-        live = self.model.loaded
-        ahead = () if live is None else live.ahead_progress()
-        facts = {
-            "architecture": self.model.choice.architecture,
-            "weights": None if weights is None else weights.name,
-            "model_card": card_address(self.name, weights),
-            "model_version": self.model.version if live is None else live.model_version,
-            # What was published and answers; null for the weight file itself.
-            "version": None if live is None else live.version_facts(),
-            "version_problem": self.model.problem,
-            "device": self.model.device.type,
-            "encoder": self.model.encoder_status,
-            "encode_ahead": [vars(progress) for progress in ahead],
-        }
-        return {**super().info(), **facts}
-
-    def is_valid(self) -> bool:
-        """Always: the weights are looked at when they are needed."""
-        return True
+        super().__init__(spec, options, model, volumes, drafts, config)
 
     def __call__(self, request: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Segment one object.
@@ -190,16 +126,12 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
         self._note(request, click, {target.k: mask}, live.model_version)
         clock.lap("write")
         ahead = self._encode_ahead(live, request, volume, target.k, click)
-        latencies = {**clock.latencies(), **_rounded(vars(result.timings))}
+        latencies = {**clock.latencies(), **rounded(vars(result.timings))}
         logger.info("%s, slice %d: %s", self.name, target.k, latencies)
-        label = name_of(click)
         return str(path), {
-            "label_names": {label: OBJECT_VALUE},
-            "label": label,
+            **self._label_facts(click, volume),
             "slice": target.k,
-            "result_extension": click.result_extension,
             "latencies": latencies,
-            "warnings": list(volume.warnings),
             "encode_ahead": ahead,
             **self._facts(live.segmenter, result),
             **({} if doubt is None else _doubt_facts(doubt, volume, target.k)),
@@ -219,25 +151,6 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
             lambda: click_uncertainty(
                 segmenter.decoder, segmenter.embedder.embed(view).embedding, prompt, rng
             ),
-        )
-
-    def _note(
-        self,
-        request: Mapping[str, Any],
-        click: ClickRequest,
-        masks: Mapping[int, NDArray[np.bool_]],
-        model_version: str,
-        whole: bool = False,
-    ) -> None:
-        """Remember an answer for the model ``submit``."""
-        clicks = len(click.foreground) + len(click.background) + (click.roi is not None)
-        self.drafts.draw(
-            str(request["image"]),
-            name_of(click),
-            masks,
-            clicks=clicks,
-            model_version=model_version,
-            whole=whole,
         )
 
     def _encode_ahead(
@@ -298,31 +211,17 @@ class Samed2dInferTask(InferTask):  # type: ignore[misc]  # the host has no type
             return find_architecture(self.model.choice.architecture).intensity
         return intensity
 
-    def _network_facts(self, segmenter: SliceSegmenter, backend: str) -> dict[str, Any]:
-        """What answered; ``backend`` is what encoded the image."""
-        return {
-            "model": self.name,
-            "model_version": segmenter.model_version,
-            "backend": backend,
-            "device": self.model.device_name,
-        }
-
     def _facts(self, segmenter: SliceSegmenter, result: SegmentResult) -> dict[str, Any]:
         """What answered, and how sure it is of itself."""
         iou = result.prediction.iou
         return {
-            **self._network_facts(segmenter, result.encoder),
+            **self._network_facts(segmenter.model_version, result.encoder),
             "encoded_before": result.cached,
             # The part of the slice [x0, y0, x1, y1] that was looked at again.
             "zoomed": None if result.crop is None else list(result.crop),
             # JSON has no NaN, which broken weights may give.
             "iou": round(iou, 4) if math.isfinite(iou) else None,
         }
-
-
-def name_of(click: ClickRequest) -> str:
-    """The label of an answer: the viewer's, or the one chosen in the model's options."""
-    return click.label or click.as_label or UNNAMED
 
 
 def _doubt_facts(doubt: ClickUncertainty, volume: Volume, k: int) -> dict[str, Any]:
@@ -339,25 +238,6 @@ def _default_first(default: str, allowed: tuple[str, ...]) -> list[str]:
     return [default, *(name for name in allowed if name != default)]
 
 
-def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(value, 4) for name, value in seconds.items()}
-
-
 def write_answer(mask: NDArray[np.bool_], volume: Volume, k: int, extension: str) -> Path:
     """Write the mask (H, W) of slice k as `write_masks` does."""
     return write_masks({k: mask}, volume, extension)
-
-
-def write_masks(masks: Mapping[int, NDArray[np.bool_]], volume: Volume, extension: str) -> Path:
-    """Write masks as a label map of the whole volume into a new temporary file.
-
-    The file holds the value 1 where a mask is set and 0 elsewhere, on the image's own grid.
-
-    Args:
-        masks: slice -> mask (H, W).
-        volume: the image.
-        extension: of the file, see `lib.server.requests.RESULT_EXTENSIONS`.
-    """
-    value = np.uint8(OBJECT_VALUE)
-    planes = {k: mask.astype(np.uint8) * value for k, mask in masks.items()}
-    return write_planes(planes, volume, extension)

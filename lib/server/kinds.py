@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lib.errors import OptionError
+from lib.server.cube_infer import CubeInferTask
 from lib.server.infer import Samed2dInferTask
 from lib.server.models import ModelSpec, ServedSpec
+from lib.server.served_model import ServedCubes, ServedModel, ServedNetwork
+from lib.server.task import ModelTask
 from lib.server.train_task import Samed2dTrainTask
 from lib.server.volume_infer import Samed2dVolumeTask
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The tasks of a model.
+    """The tasks of a model, and what holds its network.
 
     Attributes:
+        network: of the family.
         infer: makes the task that answers.
         train: makes the task that trains it; None where another model's training does.
         chooses: whether it can choose what to label next and make first labels.
     """
 
-    infer: type[Samed2dInferTask]
+    network: type[ServedNetwork[Any]]
+    infer: Callable[..., ModelTask]
     train: type[Samed2dTrainTask] | None = None
     chooses: bool = False
 
 
 KINDS = {
-    "click": Kind(Samed2dInferTask, Samed2dTrainTask, chooses=True),
-    "volume": Kind(Samed2dVolumeTask),
+    "click": Kind(ServedModel, Samed2dInferTask, Samed2dTrainTask, chooses=True),
+    "volume": Kind(ServedModel, Samed2dVolumeTask),
+    "cubes": Kind(ServedCubes, CubeInferTask),
 }
 """By the ``kind`` in a model's file."""
 

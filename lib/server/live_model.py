@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -32,6 +31,7 @@ from lib.networks.slab_encoder import SlabEncoder
 from lib.networks.weights import version_of
 from lib.options import AppOptions
 from lib.server.encoder_upgrade import EncoderUpgrade, Source, load_encoder
+from lib.server.live import Live
 from lib.server.models import NetworkChoice
 from lib.training.registry import Version, apply_version
 
@@ -68,8 +68,8 @@ class EncoderSide:
 
 
 @dataclass(frozen=True)
-class LiveModel:
-    """One version of a network; a request uses one of them from beginning to end.
+class LiveModel(Live):
+    """One version of a network of slices.
 
     Attributes:
         segmenter: answers.
@@ -87,6 +87,21 @@ class LiveModel:
         return self.segmenter.model_version
 
     @property
+    def encoder_status(self) -> str:
+        """What encodes images, and what is being prepared."""
+        return self.encoder.status
+
+    def wait_until_settled(self) -> None:
+        """Wait for the faster encoder, if one is being prepared."""
+        self.encoder.wait_until_settled()
+
+    def retire(self, following: Live) -> None:
+        """End encoding ahead, unless the next one goes on with it."""
+        goes_on = isinstance(following, LiveModel) and following.ahead is self.ahead
+        if self.ahead is not None and not goes_on:
+            self.ahead.close()
+
+    @property
     def ahead(self) -> EncodeAhead | None:
         """Encodes the other slices of volumes, or None."""
         return self.encoder.ahead
@@ -94,20 +109,6 @@ class LiveModel:
     def ahead_progress(self) -> tuple[AheadProgress, ...]:
         """How far the volumes are that somebody looks at."""
         return () if self.ahead is None else self.ahead.progress()
-
-    def version_facts(self) -> dict[str, Any] | None:
-        """What ``/info`` says of the version; None for the base weights."""
-        if self.version is None:
-            return None
-        manifest = self.version.manifest
-        return {
-            "name": manifest.name,
-            "created": manifest.created,
-            "trained": manifest.trained,
-            "recipe": manifest.recipe,
-            "images": manifest.n_images,
-            "metrics": {prompt: dict(dice) for prompt, dice in manifest.metrics.items()},
-        }
 
 
 class LiveModelMaker:

@@ -3,7 +3,7 @@
 A training publishes a version, or somebody rolls one back: a running server sees it within a
 second or two, loads the version beside the one that answers, and exchanges both at once.
 
-Concurrency contract. What answers is one immutable `LiveModel` in ``_live``, replaced as a whole;
+Concurrency contract. What answers is one immutable `Live` in ``_live``, replaced as a whole;
 whoever answers a request takes it once and keeps it to the end. ``_lock`` guards loading, the first
 one and each exchange; only who comes before the first one has ended waits for it. One daemon thread
 (`warm_up`) looks at the registry once a second. ``problem`` is one string, replaced as a whole.
@@ -14,8 +14,10 @@ from __future__ import annotations
 import atexit
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from functools import cached_property
+from typing import Generic
 
 import torch
 
@@ -26,11 +28,13 @@ from lib.networks.plan import AUTO
 from lib.networks.weights import version_of
 from lib.options import AppOptions, default_cache_dir
 from lib.server.audit import record
+from lib.server.live import AnyLive, Maker
+from lib.server.live_cubes import LiveCubes, LiveCubesMaker
 from lib.server.live_model import MIB, LiveModel, LiveModelMaker
 from lib.server.models import NetworkChoice
 from lib.training.registry import BASE, Registry, Version, registry_folder
 
-__all__ = ["MIB", "ServedModel"]
+__all__ = ["MIB", "ServedCubes", "ServedModel", "ServedNetwork"]
 
 POLL_SECONDS = 1.0
 """So often the registry is looked at."""
@@ -40,7 +44,7 @@ EXIT_SECONDS = 20.0
 logger = logging.getLogger(__name__)
 
 
-class ServedModel:
+class ServedNetwork(ABC, Generic[AnyLive]):
     """One network behind one or more tasks; the constructor is cheap.
 
     Args:
@@ -67,7 +71,7 @@ class ServedModel:
             self._registry = Registry(registry_folder(options), choice.architecture, choice.weights)
         self._stamp: Hashable = None
         self._lock = threading.Lock()
-        self._live: LiveModel | None = None
+        self._live: AnyLive | None = None
         self._end = threading.Event()
 
     @cached_property
@@ -103,7 +107,7 @@ class ServedModel:
         return f"{self.choice.architecture}, {self.choice.weights.name}, on {self.device.type}"
 
     @property
-    def loaded(self) -> LiveModel | None:
+    def loaded(self) -> AnyLive | None:
         """What answers now; None before the first load."""
         return self._live
 
@@ -111,9 +115,9 @@ class ServedModel:
     def encoder_status(self) -> str:
         """What encodes images, and what is being prepared: "torch fp32, preparing ..."."""
         live = self._live
-        return "not loaded yet" if live is None else live.encoder.status
+        return "not loaded yet" if live is None else live.encoder_status
 
-    def live(self) -> LiveModel:
+    def live(self) -> AnyLive:
         """What answers now; the first call loads it.
 
         Raises:
@@ -128,13 +132,9 @@ class ServedModel:
                 self._live = self._first()
             return self._live
 
-    def segmenter(self) -> SliceSegmenter:
-        """As `live`, the part that answers."""
-        return self.live().segmenter
-
     def wait_until_settled(self) -> None:
         """Wait for the faster encoder, if one is being prepared."""
-        self.live().encoder.wait_until_settled()
+        self.live().wait_until_settled()
 
     def refresh(self) -> bool:
         """Serve what the registry names now; whether that is something else than before.
@@ -158,8 +158,7 @@ class ServedModel:
             return False
         logger.info("%s serves, %s did before", live.model_version, before.model_version)
         record("version serves", version=live.model_version, before=before.model_version)
-        if before.ahead is not None and before.ahead is not live.ahead:
-            before.ahead.close()
+        before.retire(live)
         return True
 
     def warm_up(self) -> None:
@@ -176,13 +175,17 @@ class ServedModel:
         atexit.register(end)
 
     @cached_property
-    def _maker(self) -> LiveModelMaker:
-        return LiveModelMaker(self.choice, self._options, self.device, self._cache)
+    def _maker(self) -> Maker[AnyLive]:
+        return self._make_maker()
+
+    @abstractmethod
+    def _make_maker(self) -> Maker[AnyLive]:
+        """Makes what answers; called once."""
 
     def _name(self, version: Version | None) -> str:
         return self.base_version if version is None else version.model_version
 
-    def _first(self) -> LiveModel:
+    def _first(self) -> AnyLive:
         version, problem = self._look()
         live = None
         if version is not None:
@@ -222,6 +225,24 @@ class ServedModel:
                 self.refresh()
             except Exception:
                 logger.exception("the registry of %s cannot be read", self.choice.architecture)
+
+
+class ServedModel(ServedNetwork[LiveModel]):
+    """A network of slices."""
+
+    def segmenter(self) -> SliceSegmenter:
+        """As `live`, the part that answers."""
+        return self.live().segmenter
+
+    def _make_maker(self) -> LiveModelMaker:
+        return LiveModelMaker(self.choice, self._options, self.device, self._cache)
+
+
+class ServedCubes(ServedNetwork[LiveCubes]):
+    """A network of volumes."""
+
+    def _make_maker(self) -> LiveCubesMaker:
+        return LiveCubesMaker(self.choice, self._options, self.device, self._cache)
 
 
 def _problem(version: Version | None, error: Exception, instead: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from lib.errors import NotFoundError
 from lib.server.requests import MAX_TEXT
-from lib.server.served_model import ServedModel
+from lib.server.served_model import ServedNetwork
 
 
 class App(Protocol):
@@ -19,16 +19,16 @@ class App(Protocol):
     _infers: Mapping[str, Any]
 
 
-def served_network(app: App, model: str) -> ServedModel:
+def served_network(app: App, model: str) -> ServedNetwork[Any]:
     """The network that answers for a model.
 
     Raises:
         NotFoundError: no such model, or one without a network.
     """
-    networks: dict[str, ServedModel] = {
+    networks: dict[str, ServedNetwork[Any]] = {
         name: task.model
         for name, task in app._infers.items()
-        if isinstance(getattr(task, "model", None), ServedModel)
+        if isinstance(getattr(task, "model", None), ServedNetwork)
     }
     if model not in networks:
         raise NotFoundError(

@@ -15,7 +15,7 @@ import numpy as np
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from numpy.typing import NDArray
 
-from lib.errors import ImageError, PromptError
+from lib.errors import ImageError, PromptError, RequestError
 from lib.imaging.overlap import without_others
 from lib.imaging.volume import Volume
 from lib.prompts import Prompt
@@ -136,3 +136,12 @@ def saved_label(datastore: Datastore, image: str) -> dict[str, Any]:
 def _values_by_name(names: Mapping[int, str]) -> dict[str, int]:
     """Of values with the same name the smallest."""
     return {name: value for value, name in sorted(names.items(), reverse=True)}
+
+
+def no_start(model: str) -> RequestError:
+    """The answer of a model that starts from clicks only."""
+    return RequestError(
+        got=f"a label map to start from, for {model}",
+        allowed="points and a roi; samed2d takes a label map",
+        todo="leave out 'label' and 'start'",
+    )

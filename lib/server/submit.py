@@ -15,9 +15,9 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from lib.errors import RequestError
 from lib.server.drafts import Draft, Drafts
-from lib.server.infer import UNNAMED
 from lib.server.label_file import planes_of, write_planes
 from lib.server.requests import HOST_KEYS, ClickRequest
+from lib.server.task import UNNAMED
 from lib.server.volumes import VolumeStore
 
 NAME = "submit"

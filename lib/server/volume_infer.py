@@ -15,7 +15,7 @@ from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lib.errors import RequestError, SupersededError
+from lib.errors import SupersededError
 from lib.imaging.volume import Volume
 from lib.inference.cache import ByteBoundedCache
 from lib.inference.propagate import PropagateSettings, VolumeResult, propagate
@@ -23,12 +23,13 @@ from lib.inference.volume_network import Step, VolumeNetwork, VolumeSlices
 from lib.inference.walk import Cancelled
 from lib.options import AppOptions
 from lib.server.drafts import Drafts
-from lib.server.infer import OBJECT_VALUE, Samed2dInferTask, Stopwatch, name_of, write_masks
+from lib.server.infer import Samed2dInferTask
 from lib.server.models import ModelSpec
 from lib.server.newest import NewestOnly
 from lib.server.requests import HOST_KEYS, ClickRequest
 from lib.server.served_model import MIB, ServedModel
-from lib.server.start_label import FILE_KEY
+from lib.server.start_label import FILE_KEY, no_start
+from lib.server.task import Stopwatch, write_masks
 from lib.server.volume_jobs import VolumeJob, VolumeJobs
 from lib.server.volume_prompt import VolumePrompt, volume_prompt
 from lib.server.volumes import VolumeStore
@@ -84,11 +85,7 @@ class Samed2dVolumeTask(Samed2dInferTask):
         """
         click = ClickRequest.parse({k: v for k, v in request.items() if k not in HOST_KEYS})
         if FILE_KEY in request:
-            raise RequestError(
-                got=f"a label map to start from, for {self.name}",
-                allowed="points and a roi; samed2d takes a label map",
-                todo="leave out 'label' and 'start'",
-            )
+            raise no_start(self.name)
         clock = Stopwatch()
         with self._newest.request(_rivals(request, click)) as superseded:
             volume = self.volumes.get(Path(request["image"]))
@@ -109,16 +106,11 @@ class Samed2dVolumeTask(Samed2dInferTask):
             "decode": round(result.spent.decode, 4),
         }
         logger.info("%s, slices %s: %s", self.name, _extent(result), latencies)
-        label = name_of(click)
+        segmenter = network.segmenter
         return str(path), {
-            "label_names": {label: OBJECT_VALUE},
-            "label": label,
-            "result_extension": click.result_extension,
+            **self._label_facts(click, volume),
             "latencies": latencies,
-            "warnings": list(volume.warnings),
-            **self._network_facts(
-                network.segmenter, network.segmenter.embedder.encoder.backend_name
-            ),
+            **self._network_facts(segmenter.model_version, segmenter.embedder.encoder.backend_name),
             **_volume_facts(result),
         }
 

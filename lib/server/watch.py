@@ -31,7 +31,7 @@ from lib.server.metrics import (
     Metrics,
 )
 from lib.server.running import running_server
-from lib.server.served_model import ServedModel
+from lib.server.served_model import ServedNetwork
 
 METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
 
@@ -120,9 +120,9 @@ async def answer_metrics(request: Request) -> Response:
     return Response(metrics.text(_gauges(request.app)), media_type=CONTENT_TYPE)
 
 
-def _models() -> Iterator[tuple[str, ServedModel]]:
+def _models() -> Iterator[tuple[str, ServedNetwork[Any]]]:
     for name, task in app_instance()._infers.items():
-        if isinstance(getattr(task, "model", None), ServedModel):
+        if isinstance(getattr(task, "model", None), ServedNetwork):
             yield name, task.model
 
 

@@ -35,8 +35,8 @@ from safetensors.torch import save_file
 
 from lib.errors import CheckpointError, NotFoundError, TrainingError
 from lib.networks.checkpoint import save_weights, sha256_of
-from lib.networks.sam import AdapterSam
-from lib.networks.weights import build_model, version_name
+from lib.networks.encoder_network import Encodes
+from lib.networks.weights import build_network, version_name
 from lib.options import AppOptions
 from lib.training import manifest as manifests
 from lib.training.code_version import code_version
@@ -166,7 +166,7 @@ class Registry:
 
     def publish(
         self,
-        model: AdapterSam,
+        model: Encodes,
         facts: VersionFacts,
         serve: bool = True,
         attachments: Mapping[str, Path] | None = None,
@@ -283,9 +283,9 @@ class Registry:
         """
         return compare_tensors(self._build(a)[0].state_dict(), self._build(b)[0].state_dict())
 
-    def _build(self, name: str) -> tuple[AdapterSam, Version | None]:
+    def _build(self, name: str) -> tuple[Encodes, Version | None]:
         version = None if name == BASE else self.find(name)
-        model = build_model(self.architecture, self.base)
+        model = build_network(self.architecture, self.base)
         if version is not None:
             apply_version(model, version)
         return model, version

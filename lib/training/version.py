@@ -15,10 +15,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
+from torch import nn
 
 from lib.errors import CheckpointError
 from lib.networks.checkpoint import kind_of_adapter, load_checkpoint
-from lib.networks.sam import AdapterSam, build_sam
+from lib.networks.encoder_network import Encodes, build_like
 from lib.networks.weights import VERSION_DIGITS
 from lib.training.manifest import Manifest
 
@@ -91,7 +92,7 @@ class Version:
         )
 
 
-def apply_version(model: AdapterSam, version: Version) -> None:
+def apply_version(model: nn.Module, version: Version) -> None:
     """Load a version over the base weights; all of it or an error.
 
     Args:
@@ -104,7 +105,7 @@ def apply_version(model: AdapterSam, version: Version) -> None:
     apply_tensors(model, version.tensors(), f"version {version.name}")
 
 
-def apply_tensors(model: AdapterSam, tensors: Mapping[str, torch.Tensor], origin: str) -> None:
+def apply_tensors(model: nn.Module, tensors: Mapping[str, torch.Tensor], origin: str) -> None:
     """Load some tensors over those of a network; all of them or an error.
 
     Args:
@@ -142,7 +143,7 @@ def parse_tensors(data: bytes) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def changed_tensors(model: AdapterSam, base: Path) -> dict[str, torch.Tensor]:
+def changed_tensors(model: Encodes, base: Path) -> dict[str, torch.Tensor]:
     """Which tensors of a network differ from the base weights.
 
     Args:
@@ -157,7 +158,7 @@ def changed_tensors(model: AdapterSam, base: Path) -> dict[str, torch.Tensor]:
         CheckpointError: a base that does not fit.
     """
     with torch.random.fork_rng(devices=[]):
-        original = build_sam(model.config)
+        original = build_like(model)
     report = load_checkpoint(original, base)
     old = original.state_dict()
     unknown = {name for name in report.missing if kind_of_adapter(name) != "medsa"}
