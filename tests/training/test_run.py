@@ -106,6 +106,17 @@ def test_a_run_publishes_reports_and_cleans_up(tmp_path: Path) -> None:
     json.dumps(figures, allow_nan=False)
 
 
+def test_medsa_learns_by_its_adapters_alone_over_the_weights_of_its_base(tmp_path: Path) -> None:
+    work = job(tmp_path, train="only_adapters", publish="force", max_epochs=1)
+    outcome = carry_out(replace(work, architecture="medsa_t"))
+    version = outcome.version
+    assert version is not None and version.model_version.startswith("medsa_t-")
+    assert version.manifest.trained == "only_adapters" and version.manifest.encoder_changed
+    changed = set(version.tensors())
+    assert all("_Adapter." in name and "Depth" not in name for name in changed)
+    assert {name.split(".")[0] for name in changed} == {"image_encoder", "mask_decoder"}
+
+
 def test_a_version_builds_on_the_one_that_serves(tmp_path: Path) -> None:
     work = job(tmp_path, publish="force")
     first, second = carry_out(work).version, carry_out(work).version
