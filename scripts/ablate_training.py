@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--cases", type=int, default=5, help="patients to learn from (default 5)")
     parser.add_argument("--batches", type=int, default=150, help="of each training (default 150)")
     parser.add_argument("--batch-size", type=int, default=4, help="images in each (default 4)")
+    parser.add_argument(
+        "--learning-rate", type=float, help="in place of the recipe's (adapters that begin at zero)"
+    )
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each kind (default 2)")
     parser.add_argument(
         "--only",
@@ -109,7 +113,11 @@ def main() -> int:
                         arguments.cases,
                         seed,
                     )
-                    before, after = try_recipe(model, images, VARIANTS.get(name, DEFAULT), trial)
+                    recipe = VARIANTS.get(name, DEFAULT)
+                    rate = arguments.learning_rate or recipe.learning_rate
+                    before, after = try_recipe(
+                        model, images, replace(recipe, learning_rate=rate), trial
+                    )
                     found[key] = {
                         "before": dict(before.dice),
                         "after": dict(after.dice),
