@@ -11,6 +11,7 @@
 
 Examples:
   benchmark.py encoder --architecture samed2d_b --upstream ~/SAM-Med2D --json encoder.json
+  benchmark.py encoder --architecture sammed3d_b --upstream ~/SAM-Med3D --rounds 3 --images 1
   benchmark.py encoder --variants torch:fp32,openvino:int8 --beside samed2d_b --rounds 5
   benchmark.py click --architecture samed2d_t --shape 512,512,300 --json click.json
   benchmark.py click --server http://host:8000 --image 1.2.840.1 --shape 512,512,90
@@ -37,7 +38,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.errors import Samed2dError
-from lib.networks import ARCHITECTURES
+from lib.networks import ARCHITECTURES, ARCHITECTURES3D
 from scripts._benchmark import click, dataset, encoder, next_sample, phantoms, tables, train, volume
 from scripts._benchmark.errors import BenchmarkError
 from scripts._benchmark.machine import describe_machine, limit_threads, wanted_threads
@@ -109,7 +110,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 def add_encoder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--architecture", choices=sorted(ARCHITECTURES), default="samed2d_t")
+    every = sorted((*ARCHITECTURES, *ARCHITECTURES3D))
+    parser.add_argument("--architecture", choices=every, default="samed2d_t")
     parser.add_argument(
         "--variants", type=variants, default=variants(VARIANTS), help=f"default: {VARIANTS}"
     )
@@ -127,7 +129,8 @@ def add_comparison(parser: argparse.ArgumentParser, part: str, rounds: int) -> N
         "--upstream",
         type=Path,
         metavar="CHECKOUT",
-        help="folder with the original repository (OpenGVLab/SAM-Med2D), whose own "
+        help="folder with the original repository (OpenGVLab/SAM-Med2D; uni-medical/SAM-Med3D "
+        "for the encoder of a network of volumes), whose own "
         f"{part} becomes the baseline, with the same weights; its code is executed. Without: our "
         "own, unchanged",
     )

@@ -105,7 +105,7 @@ def compare(
             left, right = (_logits(model, prompt, one) for one in (expected, found))
             logits.append(float((left - right).abs().max()))
             sizes.append(float(left.abs().max()))
-            overlaps.append(_dice(_mask(model, prompt, expected), _mask(model, prompt, found)))
+            overlaps.append(dice(_mask(model, prompt, expected), _mask(model, prompt, found)))
     return Agreement(
         embedding_max_abs=max(values),
         embedding_relative=max(lengths),
@@ -133,6 +133,7 @@ def _mask(model: AdapterSam, prompt: Prompt, embedding: torch.Tensor) -> NDArray
     return decoder.enlarge(answer, size, size) > 0
 
 
-def _dice(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> float:
+def dice(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> float:
+    """Overlap of two masks; 1 where both are empty."""
     total = int(left.sum() + right.sum())
     return 2 * int((left & right).sum()) / total if total else 1.0

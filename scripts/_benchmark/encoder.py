@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
-from lib.networks import AdapterSam
+from lib.networks import Sam3d
 from lib.networks.backends import Encoder, choose_device, make_encoder
-from scripts._benchmark.agreement import Agreement, Case, compare, make_cases
+from lib.networks.encoder_network import Encodes
+from scripts._benchmark.agreement import Agreement, compare, make_cases
+from scripts._benchmark.cubes import OriginalCubeEncoder, compare_cubes, make_cube_cases
 from scripts._benchmark.memory import MemoryUse, PeakMeter
 from scripts._benchmark.network import NetworkSource
 from scripts._benchmark.statistics import Summary, summarise, times_faster
@@ -89,17 +92,52 @@ class EncoderReport:
     variants: tuple[VariantReport, ...]
 
 
+class HasImage(Protocol):
+    """What is encoded."""
+
+    @property
+    def image(self) -> torch.Tensor:
+        """As the encoder takes it."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is different between networks of slices and of volumes.
+
+    Attributes:
+        cases: what is encoded.
+        compare: embeddings of all cases by the baseline, and by another encoder.
+        original: the original's encoder with the network's weights, out of a checkout.
+    """
+
+    cases: Sequence[HasImage]
+    compare: Callable[[Sequence[torch.Tensor], Sequence[torch.Tensor]], Agreement]
+    original: Callable[[Path], Encoder]
+
+
+def family_of(model: Encodes, plan: EncoderPlan) -> Family:
+    """The family of a network, with the plan's number of images."""
+    seed = plan.source.seed
+    if isinstance(model, Sam3d):
+        cubes = make_cube_cases(model, plan.images, seed)
+        compared = partial(compare_cubes, model, cubes)
+        return Family(cubes, compared, lambda path: OriginalCubeEncoder(path, model))
+    cases = make_cases(model, plan.images, seed)
+    original = partial(OriginalEncoder, model=model)
+    return Family(cases, partial(compare, model, cases), original)
+
+
 class ReferenceEncoder:
     """Our network as it is, layer by layer the original's arithmetic; held to golden numbers."""
 
     backend_name = "reference torch fp32"
 
-    def __init__(self, model: AdapterSam) -> None:
+    def __init__(self, model: Encodes) -> None:
         self._model = model
 
     @torch.inference_mode()
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed normalised images (B, 3, S, S) as (B, C, S/16, S/16)."""
+        """As `lib.networks.backends.Encoder.encode`."""
         return self._model.encode(images)
 
 
@@ -111,13 +149,13 @@ class OtherEncoder:
         like: network whose images it gets, of the same size.
     """
 
-    def __init__(self, source: NetworkSource, like: AdapterSam) -> None:
-        model = source.load().to(like.pixel_mean.device).eval()
+    def __init__(self, source: NetworkSource, like: Encodes) -> None:
+        model = source.load_any().to(like.blank().device).eval()
         self._encoder = make_encoder(model, "torch", "fp32")
         self.backend_name = other_name(source)
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Embed normalised images (B, 3, S, S)."""
+        """As `lib.networks.backends.Encoder.encode`."""
         return self._encoder.encode(images)
 
 
@@ -139,12 +177,11 @@ class _Contest:
     """Encoders that take turns on the same images; the first one is the baseline.
 
     Args:
-        model: decodes what the encoders make.
-        cases: the images.
+        family: the images, and how embeddings of them are compared.
     """
 
-    def __init__(self, model: AdapterSam, cases: Sequence[Case]) -> None:
-        self._model, self._cases = model, cases
+    def __init__(self, family: Family) -> None:
+        self._family, self._cases = family, family.cases
         self._entrants: dict[str, _Entrant] = {}
 
     def add(self, name: str, make: Callable[[], Encoder]) -> None:
@@ -168,7 +205,7 @@ class _Contest:
                 times_faster=times_faster(times[first], times[name]),
                 agreement=None
                 if isinstance(entrant.encoder, OtherEncoder)
-                else compare(self._model, self._cases, embeddings[first], embeddings[name]),
+                else self._family.compare(embeddings[first], embeddings[name]),
             )
             for name, entrant in self._entrants.items()
         }
@@ -196,14 +233,15 @@ def run(plan: EncoderPlan, say: Say) -> EncoderReport:
         BenchmarkError: the checkout cannot be used.
         Samed2dError: the network or the device cannot be used.
     """
-    model = plan.source.load().to(choose_device(plan.device)).eval()
-    contest = _Contest(model, make_cases(model, plan.images, plan.source.seed))
+    model = plan.source.load_any().to(choose_device(plan.device)).eval()
+    family = family_of(model, plan)
+    contest = _Contest(family)
     baseline = ReferenceEncoder.backend_name
     if plan.upstream is None:
         contest.add(baseline, lambda: ReferenceEncoder(model))
     else:
         baseline, checkout = OriginalEncoder.backend_name, plan.upstream
-        contest.add(baseline, lambda: OriginalEncoder(checkout, model))
+        contest.add(baseline, lambda: family.original(checkout))
     missing: dict[str, VariantReport] = {}
     for name in plan.variants:
         say(f"preparing {name}")
@@ -224,7 +262,7 @@ def run(plan: EncoderPlan, say: Say) -> EncoderReport:
     return EncoderReport(
         architecture=plan.source.architecture,
         weights=plan.source.description,
-        device=model.pixel_mean.device.type,
+        device=model.blank().device.type,
         parameters=sum(p.numel() for p in model.image_encoder.parameters()),
         rounds=plan.rounds,
         images=plan.images,

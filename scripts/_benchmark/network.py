@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
-from lib.networks import AdapterSam, build_sam, find_architecture, installed_weights
+from lib.networks import (
+    ARCHITECTURES3D,
+    AdapterSam,
+    Sam3d,
+    build_sam,
+    build_sam3d,
+    check_architecture,
+    find_architecture,
+    find_architecture3d,
+    installed_weights,
+)
 from lib.networks.checkpoint import load_checkpoint, save_weights
+from lib.networks.encoder_network import Encodes
+
+Network = TypeVar("Network", AdapterSam, Sam3d)
 
 POSITION_SPREAD = 0.02
 """Standard deviation of random position tables; untrained ones are zero and would test nothing."""
@@ -35,7 +50,7 @@ class NetworkSource:
         Raises:
             OptionError: no such architecture.
         """
-        find_architecture(architecture)
+        check_architecture(architecture)
         return cls(architecture, checkpoint or installed_weights(architecture), seed)
 
     @property
@@ -49,14 +64,24 @@ class NetworkSource:
         """Build the network on the CPU, in evaluation mode.
 
         Raises:
+            OptionError: it is a network of volumes.
             CheckpointError: the weight file cannot be used with it.
         """
+        return self._filled(lambda: build_sam(find_architecture(self.architecture)))
+
+    def load_any(self) -> Encodes:
+        """As `load`; the network may be one of volumes."""
+        if self.architecture in ARCHITECTURES3D:
+            return self._filled(lambda: build_sam3d(find_architecture3d(self.architecture)))
+        return self.load()
+
+    def _filled(self, build: Callable[[], Network]) -> Network:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            model = build_sam(find_architecture(self.architecture))
+            model = build()
             if self.weights is None:
                 for name, parameter in model.named_parameters():
-                    if name.endswith(("pos_embed", "rel_pos_h", "rel_pos_w")):
+                    if name.endswith("pos_embed") or ".rel_pos_" in name:
                         torch.nn.init.normal_(parameter, std=POSITION_SPREAD)
         if self.weights is not None:
             load_checkpoint(model, self.weights)

@@ -46,7 +46,7 @@ class OriginalEncoder:
 
     def __init__(self, checkout: Path, model: AdapterSam) -> None:
         modeling = load_modeling(checkout)
-        self._encoder = _fitted(checkout, partial(_encoder, modeling, model), model.image_encoder)
+        self._encoder = fitted(checkout, partial(_encoder, modeling, model), model.image_encoder)
         self._encoder = self._encoder.to(model.pixel_mean.device).eval()
 
     @torch.inference_mode()
@@ -75,7 +75,7 @@ class OriginalNetwork:
             ("mask_decoder", _mask_decoder),
         ):
             ours = getattr(model, name)
-            setattr(model, name, _fitted(checkout, partial(build, modeling, model), ours))
+            setattr(model, name, fitted(checkout, partial(build, modeling, model), ours))
         self.model = model
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
@@ -109,18 +109,25 @@ class OriginalNetwork:
         return contextlib.nullcontext()
 
 
-def load_modeling(checkout: Path) -> ModuleType:
+def load_modeling(
+    checkout: Path, file: str = "image_encoder.py", repository: str = "OpenGVLab/SAM-Med2D"
+) -> ModuleType:
     """Import ``segment_anything/modeling`` of a checkout under the name `PACKAGE`.
+
+    Args:
+        checkout: folder of the repository.
+        file: that tells it from others.
+        repository: which it should be, for the error.
 
     Raises:
         BenchmarkError: not a checkout of the original, or its code does not run here.
     """
     folder = checkout / _MODELING
     start = folder / "__init__.py"
-    if not start.is_file() or not (folder / "image_encoder.py").is_file():
+    if not start.is_file() or not (folder / file).is_file():
         raise BenchmarkError(
-            f"{checkout} is no checkout of the original SAM-Med2D: it has no "
-            f"{_MODELING / 'image_encoder.py'}; clone OpenGVLab/SAM-Med2D and name its folder"
+            f"{checkout} is no checkout of the original {repository.split('/')[1]}: it has no "
+            f"{_MODELING / file}; clone {repository} and name its folder"
         )
     _forget()
     spec = importlib.util.spec_from_file_location(
@@ -144,7 +151,7 @@ def _forget() -> None:
         del sys.modules[name]
 
 
-def _fitted(checkout: Path, build: Callable[[], nn.Module], ours: nn.Module) -> nn.Module:
+def fitted(checkout: Path, build: Callable[[], nn.Module], ours: nn.Module) -> nn.Module:
     """A part of the original with the weights of one of ours.
 
     Raises:
@@ -156,7 +163,7 @@ def _fitted(checkout: Path, build: Callable[[], nn.Module], ours: nn.Module) -> 
     except (AttributeError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise BenchmarkError(
-            f"the network in {checkout} is not that of SAM-Med2D: {reason}"
+            f"the network in {checkout} is not that of SAM-Med2D or SAM-Med3D: {reason}"
         ) from error
     return part
 
