@@ -18,7 +18,10 @@ pytestmark = pytest.mark.server
 @pytest.mark.parametrize(
     ("conf", "words"),
     [
-        ({"lables": "liver"}, ["unknown option 'lables'", "labels, architecture, checkpoint"]),
+        (
+            {"lables": "liver"},
+            ["unknown option 'lables'", "labels, models, architecture, checkpoint"],
+        ),
         (
             {"architecture": "samed2d_t", "checkpoint": "/nowhere/x.safetensors"},
             ["/nowhere/x.safetensors", "a weight file"],
