@@ -26,7 +26,7 @@ from scripts._load.training import SETTINGS
 
 LONGEST = 3.0
 """Seconds of work before an event, and of a full disk or an absent PACS, at most."""
-LONGEST_TRAINING = 300.0
+LONGEST_TRAINING = 900.0
 """Seconds that the first training may take, which shows how long one takes here."""
 SPARE = 200_000
 """Bytes that a full disk may have left: enough for some files, not for all."""
