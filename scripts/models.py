@@ -34,15 +34,17 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.errors import NotFoundError, OptionError, Samed2dError
-from lib.networks import ARCHITECTURES, build_model
+from lib.networks import ARCHITECTURES, ARCHITECTURES3D
 from lib.networks.model_card import ModelCard, card_of, card_path, read_card, write_card
 from lib.networks.model_card_text import card_markdown
+from lib.networks.weights import build_network
 from lib.options import parse_options
 from lib.server.models import choose_network, read_models
 from lib.training.card_figures import read_measurement
 from lib.training.registry import BASE, Registry, Version, default_registry
 
 DONE, FAILED, WRONG = 0, 1, 2
+NAMES = sorted((*ARCHITECTURES, *ARCHITECTURES3D))
 MODELS = Path(__file__).resolve().parents[1] / "apps" / "samed2d" / "models"
 
 
@@ -58,7 +60,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     )
     common.add_argument(
         "--architecture",
-        choices=sorted(ARCHITECTURES),
+        choices=NAMES,
         help="network (default: the one that a server started here would serve)",
     )
     common.add_argument(
@@ -108,7 +110,7 @@ def open_registry(options: argparse.Namespace) -> Registry:
         OptionError: there is no such network here, or it has no weights.
     """
     served = parse_options()
-    if options.architecture is None and getattr(options, "name", None) in ARCHITECTURES:
+    if options.architecture is None and getattr(options, "name", None) in NAMES:
         options.architecture = options.name
     if options.architecture is not None:
         served = replace(served, architecture=options.architecture, checkpoint=None)
@@ -165,7 +167,8 @@ def write_figures(registry: Registry, options: argparse.Namespace) -> None:
             allowed="a card, in which the data and the known failures are written by hand",
             todo="copy that of another network and correct it",
         )
-    base = ARCHITECTURES[registry.architecture].base
+    known = ARCHITECTURES.get(registry.architecture)
+    base = None if known is None else known.base
     if base is not None and written.architecture == base:
         raise OptionError(
             got=f"the card of {base} for {registry.architecture}, which starts from its weights",
@@ -191,7 +194,7 @@ def _of_file(written: ModelCard, registry: Registry) -> ModelCard:
     same = written.weights_sha256 == registry.base_sha256
     if not same and written.measurements:
         print("the weights are others than before: earlier figures were taken out", file=sys.stderr)
-    model = build_model(registry.architecture, registry.base)
+    model = build_network(registry.architecture, registry.base)
     return replace(
         written,
         architecture=registry.architecture,

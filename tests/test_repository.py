@@ -216,6 +216,7 @@ def test_what_running_leaves_is_ignored(path: str) -> None:
         "apps/samed2d/main.py",
         "apps/samed2d/models/samed2d.toml",
         "apps/samed2d/weights/samed2d_t.safetensors",
+        "apps/samed2d/weights/sammed3d_t.safetensors",
         "lib/errors.py",
         "sample-data/studies/phantom_abdomen_ct.nii.gz",
         "sample-data/labels/labels.json",
