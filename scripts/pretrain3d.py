@@ -27,9 +27,9 @@ from lib.data.windows3d import (
     LabelledVolume,
     Window3d,
     read_volumes,
-    standardise,
     windows_round,
 )
+from lib.imaging.cube import standardised
 from lib.networks.enlarge3d import enlarged
 from lib.networks.sam3d import Sam3d, build_sam3d
 from lib.training.pretrain3d import Pretrainer3d
@@ -78,8 +78,8 @@ def held_out(options: argparse.Namespace, size: int) -> dict[str, list[Window3d]
     phantoms = []
     for number in range(options.held_out_phantoms):
         phantom = make_phantom3d(np.random.default_rng([999_999, number]), size, most=2)
-        phantoms.append(Window3d(standardise(phantom.values), phantom.masks))
-    real = [window for volume in volumes for window in windows_round(volume, size)]
+        phantoms.append(Window3d(standardised(phantom.values), phantom.masks))
+    real = [window for volume in volumes for _, window in windows_round(volume, size)]
     return {"real_dice": real, "phantom_dice": phantoms}
 
 

@@ -110,7 +110,7 @@ def slices_of(
     Returns:
         Copies, so that the volume itself need not stay in memory.
     """
-    values = _as_values(volume, labels)
+    values = label_values(volume, labels)
     if not isinstance(values, str) and not (values.any() or reviewed):
         values = EMPTY
     if isinstance(values, str):
@@ -122,7 +122,7 @@ def slices_of(
     )
 
 
-def _as_values(volume: Volume, labels: NDArray[np.generic]) -> _Labels | str:
+def label_values(volume: Volume, labels: NDArray[np.generic]) -> _Labels | str:
     """The label map as whole numbers (I, J, K), or why it cannot be used."""
     flat = (*labels.shape, 1)[:3] if labels.ndim in (2, 3) else labels.shape
     if labels.ndim == 4 and labels.shape[-1] == 1:

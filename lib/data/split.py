@@ -1,4 +1,4 @@
-"""Which labelled slices judge a training: by patient, and the same ones in every run.
+"""Which labelled slices or volumes judge a training: by patient, and the same ones in every run.
 
 A patient's side follows from a hash of its name alone, so new patients do not move old ones. What
 a published version has learned from is noted with it (`unit_id`) and does not judge a later one.
@@ -10,9 +10,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from lib.data.pool import LabelledImage
+from typing import Generic, Literal, Protocol, TypeVar
 
 JUDGES = 3
 """Patients that judge at least, where there are enough: one alone says little."""
@@ -21,8 +19,23 @@ ID_DIGITS = 16
 """Hexadecimal digits of the hash that stands for a patient."""
 
 
+class Unit(Protocol):
+    """Something labelled."""
+
+    @property
+    def name(self) -> str:
+        """Of the image or slice."""
+
+    @property
+    def patient(self) -> str:
+        """Whose it is."""
+
+
+Item = TypeVar("Item", bound=Unit)
+
+
 @dataclass(frozen=True)
-class Split:
+class Split(Generic[Item]):
     """Two sides.
 
     Attributes:
@@ -33,8 +46,8 @@ class Split:
             slice, which does both, or because every patient was learned from before.
     """
 
-    training: tuple[LabelledImage, ...]
-    validation: tuple[LabelledImage, ...]
+    training: tuple[Item, ...]
+    validation: tuple[Item, ...]
     level: Literal["patient", "slice", "none"]
 
 
@@ -44,9 +57,9 @@ def unit_id(patient: str) -> str:
 
 
 def split_cases(
-    images: Sequence[LabelledImage], share: float = 0.2, seen: frozenset[str] = frozenset()
-) -> Split:
-    """Divide labelled slices.
+    images: Sequence[Item], share: float = 0.2, seen: frozenset[str] = frozenset()
+) -> Split[Item]:
+    """Divide labelled slices, or volumes.
 
     A patient validates when its hash falls into the first ``share``. Where these are few, those
     with the next hashes do too, up to `JUDGES` and a third of all; at most half of them do.
@@ -76,7 +89,7 @@ def split_cases(
     )
 
 
-def _split_slices(ordered: Sequence[LabelledImage], share: float) -> Split:
+def _split_slices(ordered: Sequence[Item], share: float) -> Split[Item]:
     """One patient: the last slices judge, which are farthest from most of the others."""
     if len(ordered) < 2:
         return Split(tuple(ordered), tuple(ordered), "none")

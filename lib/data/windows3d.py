@@ -6,7 +6,7 @@ toned anew. Cubes are (S, S, S) in the order of the array; a voxel is meant to b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -20,11 +20,14 @@ from scipy import ndimage
 from lib.data.phantoms3d import MIN_VOXELS, make_phantom3d
 from lib.data.random_fields import Field, smooth_volume
 from lib.data.volume_cases import find_cases, read_case
+from lib.imaging.cube import standardised
+from lib.imaging.volume import Volume
 from lib.prompts.simulate3d import interior_voxel
 
 SPACING = 1.5
 """Edge of a voxel in mm."""
 
+MOST_LABELS = 255
 CLIP = 8.0
 """Largest standard score that the changes of grey values leave."""
 
@@ -34,13 +37,15 @@ class LabelledVolume:
     """A volume with its label map, resampled for learning.
 
     Attributes:
-        case: its name.
+        name: of the case.
+        patient: whose it is.
         values: (I, J, K) float32, HU or signal.
         labels: (I, J, K) uint8, 0 where there is no object.
         names: value of the label map -> name.
     """
 
-    case: str
+    name: str
+    patient: str
     values: Field
     labels: NDArray[np.uint8]
     names: dict[int, str]
@@ -85,30 +90,50 @@ def read_volumes(folder: Path) -> list[LabelledVolume]:
     found = []
     for files in find_cases(folder):
         volume, labels = read_case(files)
-        image = nibabel.nifti1.Nifti1Image(  # type: ignore[no-untyped-call]
-            np.asarray(volume.array, np.float32), volume.affine
-        )
-        image = nibabel.funcs.as_closest_canonical(image)  # type: ignore[no-untyped-call]
-        image = resample_to_output(image, SPACING, order=1)  # type: ignore[no-untyped-call]
-        drawn = nibabel.nifti1.Nifti1Image(labels, volume.affine)  # type: ignore[no-untyped-call]
-        drawn = resample_from_to(drawn, image, order=0)  # type: ignore[no-untyped-call]
         names = files.names or {int(v): str(v) for v in np.unique(labels) if v}
-        values = np.asarray(image.dataobj, np.float32)
-        found.append(LabelledVolume(files.case, values, np.asarray(drawn.dataobj, np.uint8), names))
+        found.append(resampled(files.case, files.case, volume, labels, names))
     return found
 
 
-def standardise(values: Field) -> Field:
-    """Standard scores by mean and deviation of the values above 0, as SAM-Med3D does it."""
-    positive = values[values > 0]
-    if positive.size < 2:
-        return values - np.float32(values.mean())
-    spread = np.float32(max(float(positive.std(ddof=1)), 1e-6))
-    return np.asarray((values - np.float32(positive.mean())) / spread, np.float32)
+def resampled(
+    name: str,
+    patient: str,
+    volume: Volume,
+    labels: NDArray[np.generic],
+    names: Mapping[int, str],
+) -> LabelledVolume:
+    """A volume and its label map along the patient's axes, in voxels of `SPACING`.
+
+    Args:
+        name: of the case.
+        patient: whose it is.
+        volume: with grey values.
+        labels: (I, J, K) whole numbers on its grid; of more than `MOST_LABELS` named values the
+            first ones count.
+        names: value of the label map -> name.
+    """
+    kept = dict(enumerate(list(names.items())[:MOST_LABELS], start=1))
+    own = np.zeros(labels.shape, np.uint8)
+    for number, (value, _) in kept.items():
+        own[labels == value] = number
+    image = nibabel.nifti1.Nifti1Image(  # type: ignore[no-untyped-call]
+        np.asarray(volume.array, np.float32), volume.affine
+    )
+    image = nibabel.funcs.as_closest_canonical(image)  # type: ignore[no-untyped-call]
+    image = resample_to_output(image, SPACING, order=1)  # type: ignore[no-untyped-call]
+    drawn = nibabel.nifti1.Nifti1Image(own, volume.affine)  # type: ignore[no-untyped-call]
+    drawn = resample_from_to(drawn, image, order=0)  # type: ignore[no-untyped-call]
+    return LabelledVolume(
+        name,
+        patient,
+        np.asarray(image.dataobj, np.float32),
+        np.asarray(drawn.dataobj, np.uint8),
+        {number: called for number, (_, called) in kept.items()},
+    )
 
 
-def windows_round(volume: LabelledVolume, size: int) -> Iterator[Window3d]:
-    """A cube round the innermost voxel of each object that is large enough, with that object.
+def windows_round(volume: LabelledVolume, size: int) -> Iterator[tuple[str, Window3d]]:
+    """A cube round the innermost voxel of each object that is large enough: its name and the cube.
 
     Args:
         volume: labelled.
@@ -120,8 +145,8 @@ def windows_round(volume: LabelledVolume, size: int) -> Iterator[Window3d]:
             continue
         corner = [place - size // 2 for place in interior_voxel(mask).index]
         values = cut(volume.values, corner, size, 0.0)
-        shown = np.clip(standardise(values), -CLIP, CLIP)
-        yield Window3d(shown, cut(mask, corner, size, False)[None])
+        shown = np.clip(standardised(values), -CLIP, CLIP)
+        yield volume.names[value], Window3d(shown, cut(mask, corner, size, False)[None])
 
 
 def window_stream(
@@ -190,12 +215,12 @@ def _real(
     chosen = [value, *rng.permutation(usable)[:5]] if counts[value] >= MIN_VOXELS else usable[:6]
     if not len(chosen):
         return None
-    return Window3d(standardise(values), np.stack([labels == v for v in chosen]))
+    return Window3d(standardised(values), np.stack([labels == v for v in chosen]))
 
 
 def _phantom(size: int, rng: np.random.Generator) -> Window3d:
     phantom = make_phantom3d(rng, size)
-    return Window3d(standardise(phantom.values), phantom.masks)
+    return Window3d(standardised(phantom.values), phantom.masks)
 
 
 def _resized(cube: NDArray[Cell], size: int, order: int) -> NDArray[Cell]:

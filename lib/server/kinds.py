@@ -12,7 +12,7 @@ from lib.server.infer import Samed2dInferTask
 from lib.server.models import ModelSpec, ServedSpec
 from lib.server.served_model import ServedCubes, ServedModel, ServedNetwork
 from lib.server.task import ModelTask
-from lib.server.train_task import Samed2dTrainTask
+from lib.server.train_task import CubeTrainTask, ModelTrainTask, Samed2dTrainTask
 from lib.server.volume_infer import Samed2dVolumeTask
 
 
@@ -29,14 +29,14 @@ class Kind:
 
     network: type[ServedNetwork[Any]]
     infer: Callable[..., ModelTask]
-    train: type[Samed2dTrainTask] | None = None
+    train: type[ModelTrainTask] | None = None
     chooses: bool = False
 
 
 KINDS = {
     "click": Kind(ServedModel, Samed2dInferTask, Samed2dTrainTask, chooses=True),
     "volume": Kind(ServedModel, Samed2dVolumeTask),
-    "cubes": Kind(ServedCubes, CubeInferTask),
+    "cubes": Kind(ServedCubes, CubeInferTask, CubeTrainTask),
 }
 """By the ``kind`` in a model's file."""
 

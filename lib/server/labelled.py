@@ -13,9 +13,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from numpy.typing import NDArray
 
 from lib.data.labelled_slices import (
     NO_NUMBERS,
@@ -44,10 +46,26 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, int], None]
 
 
+class Convert(Protocol):
+    """Takes what is to be learned from out of an image with its label map; see `slices_of`."""
+
+    def __call__(
+        self,
+        image: str,
+        patient: str,
+        volume: Volume,
+        labels: NDArray[np.generic],
+        names: Mapping[int, str],
+        reviewed: frozenset[int] = frozenset(),
+    ) -> LabelledSlices:
+        """Slices, and what was left out."""
+
+
 def read_labelled(
     datastore: Datastore,
     limits: ReadLimits,
     progress: Progress = lambda done, total: None,
+    convert: Convert = slices_of,
 ) -> LabelledSlices:
     """All images with a final label.
 
@@ -55,17 +73,18 @@ def read_labelled(
         datastore: of the host; its `PacsDatastore` reads labels back from DICOM SEG.
         limits: for images and labels alike.
         progress: called with images done and images in all, after each.
+        convert: called for each image whose label map lies on its grid.
 
     Raises:
         UnavailableError: the PACS does not answer.
     """
     volumes = VolumeStore(0, limits)
     if isinstance(datastore, PacsDatastore):
-        return _read_pacs(datastore, volumes, limits, progress)
+        return _read_pacs(datastore, volumes, progress, convert)
     images = sorted(datastore.get_labeled_images())
     parts = []
     for done, image in enumerate(images, start=1):
-        parts.append(_read_saved(datastore, image, volumes, limits))
+        parts.append(_read_saved(datastore, image, volumes, limits, convert))
         progress(done, len(images))
     return LabelledSlices.joined(parts)
 
@@ -76,7 +95,11 @@ def _left_out(image: str, reason: str, error: Exception | None = None) -> Labell
 
 
 def _read_saved(
-    datastore: Datastore, image: str, volumes: VolumeStore, limits: ReadLimits
+    datastore: Datastore,
+    image: str,
+    volumes: VolumeStore,
+    limits: ReadLimits,
+    convert: Convert,
 ) -> LabelledSlices:
     """One image of a folder with its label file."""
     volume = _read_image(datastore, image, volumes)
@@ -88,7 +111,7 @@ def _read_saved(
     if not path:
         return _left_out(image, GONE)
     info = datastore.get_label_info(label, tag) or {}
-    return _with_label_file(image, image, volume, Path(path), info, limits)
+    return _with_label_file(image, volume, Path(path), info, limits, convert)
 
 
 def _read_image(datastore: Datastore, image: str, volumes: VolumeStore) -> Volume | LabelledSlices:
@@ -106,11 +129,11 @@ def _read_image(datastore: Datastore, image: str, volumes: VolumeStore) -> Volum
 
 def _with_label_file(
     image: str,
-    patient: str,
     volume: Volume,
     path: Path,
     info: Mapping[str, Any],
     limits: ReadLimits,
+    convert: Convert,
 ) -> LabelledSlices:
     """An image with a label map in a file on its own grid, in any order of the axes."""
     try:
@@ -124,11 +147,11 @@ def _with_label_file(
     values = reoriented(label.array, label.affine, volume.affine, volume.shape)
     if values is None:
         return _left_out(image, OTHER_GRID)
-    return slices_of(image, patient, volume, values, names_by_value(info), reviewed_slices(info))
+    return convert(image, image, volume, values, names_by_value(info), reviewed_slices(info))
 
 
 def _read_pacs(
-    datastore: PacsDatastore, volumes: VolumeStore, limits: ReadLimits, progress: Progress
+    datastore: PacsDatastore, volumes: VolumeStore, progress: Progress, convert: Convert
 ) -> LabelledSlices:
     parts = []
     sources = datastore.labels.sources(
@@ -143,13 +166,16 @@ def _read_pacs(
     ]
     images = sorted(sources.keys() & listed)
     for done, image in enumerate(images, start=1):
-        parts.append(_read_newest(datastore, sources[image], volumes))
+        parts.append(_read_newest(datastore, sources[image], volumes, convert))
         progress(done, len(images))
     return LabelledSlices.joined(parts)
 
 
 def _read_newest(
-    datastore: PacsDatastore, sources: tuple[LabelSource, ...], volumes: VolumeStore
+    datastore: PacsDatastore,
+    sources: tuple[LabelSource, ...],
+    volumes: VolumeStore,
+    convert: Convert,
 ) -> LabelledSlices:
     """One image with the newest of its labels (newest first) that can be used."""
     image = sources[0].image
@@ -163,7 +189,7 @@ def _read_newest(
         whose = source.seg.patient if patient == "UNK" and source.seg else patient
         try:
             read = datastore.labels.read(source, grid)
-            found = slices_of(image, whose, volume, read.labels, read.names, read.reviewed)
+            found = convert(image, whose, volume, read.labels, read.names, read.reviewed)
             return LabelledSlices.joined([found, *unusable])
         except UnavailableError as error:
             datastore.segs.check_alive()

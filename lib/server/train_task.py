@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,18 @@ import torch
 from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.train import TrainTask
 
-from lib.errors import TrainingError
+from lib.data.labelled_volumes import VolumeCollector
+from lib.errors import OptionError, TrainingError
 from lib.imaging.volume import ReadLimits
 from lib.options import AppOptions, default_cache_dir
 from lib.server.labelled import read_labelled
 from lib.server.models import ModelSpec, NetworkChoice
 from lib.server.running import running_server
 from lib.training.launch import launch
-from lib.training.observers import read_stats
+from lib.training.observers import LogObserver, read_stats
 from lib.training.registry import Registry, registry_folder
 from lib.training.run import TrainJob
+from lib.training.run3d import VolumeJob, train_volumes
 from lib.training.settings import DEVICES, TrainSettings
 
 NICENESS = 15
@@ -36,14 +39,19 @@ STATS_FILE = "train_stats.json"
 logger = logging.getLogger(__name__)
 
 
-class Samed2dTrainTask(TrainTask):  # type: ignore[misc]  # the host has no types
+class ModelTrainTask(TrainTask, ABC):  # type: ignore[misc]  # the host has no types
     """Trains the network of a model on the labels of the datastore.
+
+    What kind of network it is, only `carry_out` knows.
 
     Args:
         spec: name of the model.
         options: device, caches, registry.
         choice: network and base weights.
     """
+
+    unused: frozenset[str] = frozenset()
+    """Settings that mean nothing for this kind of network."""
 
     def __init__(self, spec: ModelSpec, options: AppOptions, choice: NetworkChoice) -> None:
         super().__init__(f"Train {choice.architecture} by simulated clicks on the saved labels")
@@ -57,11 +65,27 @@ class Samed2dTrainTask(TrainTask):  # type: ignore[misc]  # the host has no type
             else Registry(self._registry, choice.architecture, choice.weights)
         )
 
+    @abstractmethod
+    def carry_out(
+        self, settings: TrainSettings, weights: Path, datastore: Datastore
+    ) -> dict[str, Any]:
+        """Read the labels and train.
+
+        Args:
+            settings: of the client.
+            weights: base weight file.
+            datastore: of images and labels.
+
+        Returns:
+            The last figures of the run.
+        """
+
     def config(self) -> dict[str, Any]:
         """What clients show as a form and send back."""
         device = self._options.device
         devices = [device, *(name for name in DEVICES if name != device)]
-        return {**TrainSettings.config(), "device": devices}
+        shown = {**TrainSettings.config(), "device": devices}
+        return {name: value for name, value in shown.items() if name not in self.unused}
 
     def stats(self) -> dict[str, Any]:
         """Figures of the present run, or of the last one."""
@@ -83,6 +107,12 @@ class Samed2dTrainTask(TrainTask):  # type: ignore[misc]  # the host has no type
             TrainingError: the run could not go on.
         """
         settings = TrainSettings.parse(request)
+        if meaningless := sorted(self.unused & set(request)):
+            raise OptionError(
+                got=f"training option {', '.join(meaningless)} for {self._choice.architecture}",
+                allowed=", ".join(self.config()),
+                todo="leave it out",
+            )
         weights = self._choice.weights
         if weights is None:
             raise TrainingError(
@@ -93,21 +123,53 @@ class Samed2dTrainTask(TrainTask):  # type: ignore[misc]  # the host has no type
         if running_server() is None:
             os.nice(NICENESS)
         logger.info("reading the labelled images")
-        data = read_labelled(datastore, self._limits, _log_reading)
+        return self.carry_out(settings, weights, datastore)
+
+    def _stats_path(self) -> Path:
+        folder = self._registry if self._versions is None else self._versions.folder
+        return folder / STATS_FILE
+
+
+class Samed2dTrainTask(ModelTrainTask):
+    """For networks of slices: adapters, prompt encoder and decoder learn from labelled slices."""
+
+    def carry_out(
+        self, settings: TrainSettings, weights: Path, datastore: Datastore
+    ) -> dict[str, Any]:
+        """See `ModelTrainTask`."""
         job = TrainJob(
             architecture=self._choice.architecture,
             weights=weights,
             registry=self._registry,
-            data=data,
+            data=read_labelled(datastore, self._limits, _log_reading),
             settings=settings,
             cache=self._options.cache_dir or default_cache_dir(),
         )
         outcome = launch(job, self._stats_path(), _processes(settings))
         return self.stats() if outcome is None else outcome.stats.to_json()
 
-    def _stats_path(self) -> Path:
-        folder = self._registry if self._versions is None else self._versions.folder
-        return folder / STATS_FILE
+
+class CubeTrainTask(ModelTrainTask):
+    """For networks of volumes: all of the network learns, in one process."""
+
+    unused = frozenset({"train", "adapter_init", "multi_gpu", "tracking", "tracking_uri"})
+
+    def carry_out(
+        self, settings: TrainSettings, weights: Path, datastore: Datastore
+    ) -> dict[str, Any]:
+        """See `ModelTrainTask`."""
+        found = VolumeCollector()
+        left_out = read_labelled(datastore, self._limits, _log_reading, found)
+        for reason, count in left_out.counts().items():
+            logger.info("%d labels left out: %s", count, reason)
+        job = VolumeJob(
+            architecture=self._choice.architecture,
+            weights=weights,
+            registry=self._registry,
+            volumes=tuple(found.volumes),
+            settings=settings,
+        )
+        return train_volumes(job, LogObserver(self._stats_path())).stats.to_json()
 
 
 def _processes(settings: TrainSettings) -> int:

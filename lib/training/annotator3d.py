@@ -3,8 +3,8 @@
 Rows are objects, each in its own cube. Clicks are placed on a coarser grid than the cube's, which
 costs an eighth or less and moves a click by a voxel at most.
 
-* `Annotator3d` is ours: all clicks so far are shown, the last logits are the mask prompt, and a row
-  without a mistake keeps the clicks it has;
+* `Annotator3d` is ours: all clicks so far are shown, the last logits are the mask prompt, zeros at
+  first as in inference, and a row without a mistake keeps the clicks it has;
 * `PublishedAnnotator3d` is SAM-Med3D's (Wang et al. 2023, arXiv:2310.15161, training script): one
   new click a step on a random mistake, the last logits as mask prompt, zeros at first; at one step
   in the middle and at the last one no click at all. Where nothing is wrong any more the original
@@ -76,6 +76,7 @@ class Annotator3d:
     Args:
         targets: the objects, none of them empty.
         size: edge of the cube in voxels.
+        low_res: edge of the mask prompt.
         plan: how it behaves.
         rng: source of all choices.
     """
@@ -83,17 +84,23 @@ class Annotator3d:
     threshold = 0.0
 
     def __init__(
-        self, targets: Targets, size: int, plan: Interaction3d, rng: np.random.Generator
+        self,
+        targets: Targets,
+        size: int,
+        low_res: int,
+        plan: Interaction3d,
+        rng: np.random.Generator,
     ) -> None:
-        self.steps = plan.clicks
+        self.steps, self._low_res = plan.clicks, low_res
         self._targets, self._plan, self._rng = targets, plan, rng
         self._stride = size // targets.shape[-1]
         self._clicks: list[list[Voxel]] = [[] for _ in targets]
 
     def first(self) -> PromptTensors3d:
-        """A click in each object."""
+        """A click in each object, and an empty mask."""
         self._add(np.zeros_like(self._targets))
-        return PromptTensors3d(*_points(self._clicks, self._stride))
+        points = _points(self._clicks, self._stride)
+        return PromptTensors3d(*points, _empty(self._targets, self._low_res))
 
     def correct(self, masks: Targets, low_res: Tensor) -> PromptTensors3d:
         """All clicks so far with one more for each row, and the last logits."""
@@ -135,8 +142,8 @@ class PublishedAnnotator3d:
 
     def first(self) -> PromptTensors3d:
         """A random click in each object, and an empty mask."""
-        zeros = torch.zeros(len(self._targets), 1, *3 * (self._low_res,))
-        return self._show(np.zeros_like(self._targets), zeros)
+        empty = _empty(self._targets, self._low_res)
+        return self._show(np.zeros_like(self._targets), empty)
 
     def correct(self, masks: Targets, low_res: Tensor) -> PromptTensors3d:
         """One new click for each row, or none, and the last logits."""
@@ -152,6 +159,11 @@ class PublishedAnnotator3d:
         if self._step in self._without_click:
             return PromptTensors3d(masks=low_res)
         return PromptTensors3d(*_points(drawn, self._stride), low_res)
+
+
+def _empty(targets: Targets, low_res: int) -> Tensor:
+    """Mask prompts of rows of which nothing is known yet."""
+    return torch.zeros(len(targets), 1, *3 * (low_res,))
 
 
 def _points(clicks: list[list[Voxel]], stride: int) -> tuple[Tensor, Tensor]:

@@ -123,9 +123,7 @@ class Pretrainer3d(TimedRun[Sam3d, Batch3d, Mixture3d]):
 
     def _prompter(self, batch: Batch3d, rng: np.random.Generator) -> Prompter3d:
         config = self.model.config
+        where = (batch.coarse(), config.image_size, config.low_res_size)
         if self.plan.recipe == "paper":
-            random = LegacyRandom(int(rng.integers(1 << 32)))
-            return PublishedAnnotator3d(
-                batch.coarse(), config.image_size, config.low_res_size, random
-            )
-        return Annotator3d(batch.coarse(), config.image_size, self.plan.interaction, rng)
+            return PublishedAnnotator3d(*where, LegacyRandom(int(rng.integers(1 << 32))))
+        return Annotator3d(*where, self.plan.interaction, rng)

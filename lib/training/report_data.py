@@ -54,7 +54,7 @@ class ReportData:
     recipe: str
     part: str
     part_reason: str
-    split: Split
+    split: Split[LabelledImage]
     skipped: tuple[Skipped, ...]
     before: tuple[TargetScore, ...]
     after: tuple[TargetScore, ...]

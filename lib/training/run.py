@@ -116,7 +116,7 @@ def train(job: TrainJob, observer: Observer, rank: int = 0, world: int = 1) -> O
     """
     registry = Registry(job.registry, job.architecture, job.weights)
     folder = registry.folder / "runs" / job.settings.name
-    with _alone(folder, active=rank == 0):
+    with alone(folder, active=rank == 0):
         return _Run(job, registry, folder, observer, rank, world).carry_out()
 
 
@@ -477,8 +477,12 @@ class _Run:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, active: bool) -> Iterator[None]:
+def alone(folder: Path, active: bool) -> Iterator[None]:
     """Keep other runs of the same name away.
+
+    Args:
+        folder: of the run.
+        active: False lets everything pass.
 
     Raises:
         TrainingError: another process is at it.

@@ -268,14 +268,14 @@ def _score(ask: Ask, image: LabelledImage, number: int, plan: Plan) -> TargetSco
         patient=image.patient,
         label=image.labels[number],
         dice={name: answers[name].dice for name in plan.names},
-        clicks_to_90=_clicks_to(GOOD_DICE, by_clicks),
+        clicks_to_90=clicks_to(GOOD_DICE, by_clicks),
         target=number,
         by_clicks=by_clicks,
         mask=PackedMask.pack(answers["1"].mask),
     )
 
 
-def _clicks_to(wanted: float, by_clicks: Sequence[float]) -> int:
+def clicks_to(wanted: float, by_clicks: Sequence[float]) -> int:
     """Clicks until a Dice is reached for the first time; `NOT_WITHIN` where it never is."""
     reached = (count for count, dice in enumerate(by_clicks, start=1) if dice >= wanted)
     return next(reached, NOT_WITHIN)

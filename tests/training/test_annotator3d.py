@@ -26,12 +26,12 @@ def targets() -> np.ndarray:
 
 
 def annotator(plan: Interaction3d = CERTAIN) -> Annotator3d:
-    return Annotator3d(targets(), SIZE, plan, np.random.default_rng(0))
+    return Annotator3d(targets(), SIZE, LOW, plan, np.random.default_rng(0))
 
 
 def test_first_clicks_are_inside_and_in_voxels_of_the_cube():
     prompts = annotator().first()
-    assert prompts.masks is None
+    assert prompts.masks.shape == LOGITS.shape and (prompts.masks == 0).all()
     assert prompts.points.shape == (2, 1, 3) and (prompts.labels == 1).all()
     for row, target in enumerate(targets()):
         # A coarse voxel is two wide: its middle lies between them.

@@ -37,7 +37,7 @@ def model() -> Sam3d:
 
 
 def annotator(batch: Batch3d) -> Annotator3d:
-    return Annotator3d(batch.coarse(), 32, PLAN, np.random.default_rng(1))
+    return Annotator3d(batch.coarse(), 32, 8, PLAN, np.random.default_rng(1))
 
 
 def test_all_parts_learn_and_numbers_are_those_of_all_steps():
@@ -57,7 +57,7 @@ def test_gradients_are_those_of_one_pass_from_cube_to_loss():
     batch, one = balls(), Interaction3d(clicks=1, interior_share=1.0)
 
     def user() -> Annotator3d:
-        return Annotator3d(batch.coarse(), 32, one, np.random.default_rng(1))
+        return Annotator3d(batch.coarse(), 32, 8, one, np.random.default_rng(1))
 
     network, other = model(), model()
     result = interact3d(network, batch, user())
