@@ -154,14 +154,15 @@ def test_a_stopped_training_leaves_the_serving_model_and_goes_on_later(
     settings = {"max_epochs": 400, "epoch_steps": 2, "train": "decoder", "name": "long"}
     requests.post(f"{server.url}/train/samed2d", json=settings, timeout=60).raise_for_status()
     deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline and "epoch 2, loss" not in server.log():
+    # The training before this one had two epochs.
+    while time.monotonic() < deadline and "epoch 3, loss" not in server.log():
         # Somebody clicks meanwhile and is answered.
         assert post_infer(server, CLICK, "case0").status_code == 200
         time.sleep(0.3)
     stopped = requests.delete(f"{server.url}/train/", timeout=60).json()
     assert stopped["status"] == "STOPPED"
     assert answer(server) == before
-    state = train(server, **{**settings, "max_epochs": 3, "publish": "never"})
+    state = train(server, **{**settings, "max_epochs": 4, "publish": "never"})
     assert state["status"] == "DONE"
     assert "of an interrupted run" in server.log()
     assert answer(server) == before
