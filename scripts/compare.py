@@ -27,18 +27,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lib.errors import Samed2dError
 from lib.options import AppOptions, parse_options
+from scripts._command import DONE, exit_code_of, positive
 from scripts._compare.measure import MODELS, Comparison, current, measure
 from scripts._compare.rows import markdown
-
-DONE, FAILED, INTERRUPTED = 0, 1, 130
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: a whole number of at least 1")
-    return int(text)
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -79,17 +71,16 @@ def comparison_of(options: argparse.Namespace) -> Comparison:
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.WARNING)
-    try:
-        comparison = comparison_of(options)
-        for model in comparison.models:
-            run_apart(comparison, model)
-        print(markdown(current(comparison)), end="")
-    except (Samed2dError, OSError) as error:
-        print(f"compare: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("compare: interrupted; the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+    return exit_code_of(
+        lambda: compare(options), "compare", "interrupted; the same command goes on"
+    )
+
+
+def compare(options: argparse.Namespace) -> int:
+    comparison = comparison_of(options)
+    for model in comparison.models:
+        run_apart(comparison, model)
+    print(markdown(current(comparison)), end="")
     return DONE
 
 

@@ -13,6 +13,7 @@ from lib.errors import OptionError
 from lib.imaging.volume import read_volume
 from lib.server.task import write_masks
 from scripts import compare as script
+from scripts._command import FAILED
 from scripts._compare import measure as measuring
 from scripts._compare.rows import Row, markdown, read_rows, write_rows
 from scripts._compare.user import segment
@@ -123,5 +124,5 @@ def test_only_what_is_missing_is_measured(data: Path, tmp_path: Path, monkeypatc
 
 def test_failures_are_one_sentence(tmp_path: Path, capsys) -> None:
     arguments = ["--data", str(tmp_path), "--models", "nobody", "--out", str(tmp_path / "o.json")]
-    assert script.main(arguments) == script.FAILED
+    assert script.main(arguments) == FAILED
     assert "nobody" in capsys.readouterr().err
