@@ -79,8 +79,12 @@ class OhifViewer:
     def choose(self, model: str, label: str) -> None:
         """Open the point prompts, select the model, then the label's row."""
         self.page.get_by_text("Point Prompts").click()
-        self._tab.locator("select").select_option(model)
+        self.choose_model(model)
         self.choose_label(label)
+
+    def choose_model(self, model: str) -> None:
+        """Select another model; the points stay."""
+        self._tab.locator("select").select_option(model)
 
     def choose_label(self, label: str) -> None:
         """Select a row of the table of organs; "background" is one of them."""
