@@ -11,8 +11,6 @@ VENV=${SAMED2D_VENV:-$ROOT/.venv}
 [[ $VENV == /* ]] || VENV=$PWD/$VENV
 readonly ROOT VENV
 
-# The installer: resolves nothing here and downloads in parallel, 4 times as fast as pip.
-readonly UV_VERSION=0.13.8
 # Built against the torch of the environment, so it comes after everything else. In an isolated
 # build it would download torch, several GB, a second time.
 readonly BUILT_LAST='^sam2=='

@@ -8,6 +8,9 @@ set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 source scripts/_environment.sh
 
+# The installer: resolves nothing there and downloads in parallel, 4 times as fast as pip.
+readonly UV_VERSION=0.13.8
+
 tools=$(mktemp -d)
 trap 'rm -rf -- "$tools"' EXIT
 "$(find_python)" -I -m venv "$tools"

@@ -17,7 +17,6 @@ import lib
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-ENVIRONMENT = ROOT / "scripts" / "_environment.sh"
 SUPPLY = ROOT / "scripts" / "_supply"
 """Parts of a script for maintainers, who have requirements-dev.txt."""
 
@@ -95,7 +94,8 @@ def test_every_file_that_may_be_installed_is_known_by_its_hash(name: str) -> Non
 
 
 def test_the_installer_is_the_one_that_is_named() -> None:
-    named = re.search(r"^readonly UV_VERSION=(.+)$", ENVIRONMENT.read_text(), flags=re.MULTILINE)
+    script = (ROOT / "scripts" / "lock.sh").read_text()
+    named = re.search(r"^readonly UV_VERSION=(.+)$", script, flags=re.MULTILINE)
     assert named
     assert pins("scripts/installer.lock") == {"uv": named[1]}
 

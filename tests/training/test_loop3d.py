@@ -92,7 +92,7 @@ def test_it_learns_to_follow_clicks():
     network, batch = model(), balls(rows=2)
     optimiser = torch.optim.AdamW(network.parameters(), lr=5e-3)
     losses = []
-    for _ in range(18):
+    for _ in range(36):
         optimiser.zero_grad()
         losses.append(np.mean(interact3d(network, batch, annotator(batch)).losses))
         optimiser.step()
