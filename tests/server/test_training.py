@@ -69,6 +69,11 @@ def train(server: RunningServer, **settings: object) -> dict[str, object]:
     """Train as the viewers do and wait for the end; the task as the server shows it."""
     started = requests.post(f"{server.url}/train/samed2d", json=settings, timeout=60)
     assert started.status_code == 200, started.text
+    return finished(server)
+
+
+def finished(server: RunningServer) -> dict[str, object]:
+    """The training as the server shows it when it has ended."""
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         running = requests.get(

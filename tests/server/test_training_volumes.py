@@ -18,12 +18,12 @@ from lib.networks.architectures3d import find_architecture3d
 from lib.networks.checkpoint import save_weights
 from lib.networks.sam3d import build_sam3d
 from lib.training.registry import Registry
+from tests.server.test_training import finished
 from tests.support.server import RunningServer, start_server
 
 pytestmark = pytest.mark.server
 
 CASES = 3
-SECONDS = 240.0
 SETTINGS = {
     "model": "sammed3d",
     "max_epochs": 1,
@@ -70,20 +70,6 @@ def taught(
     with start_server(folder / "images", conf=conf) as server:
         yield server, labels, folder
     shutil.rmtree(folder)
-
-
-def finished(server: RunningServer) -> dict[str, object]:
-    """The training as the server shows it when it has ended."""
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        running = requests.get(
-            f"{server.url}/train/", params={"check_if_running": "true"}, timeout=60
-        )
-        state = requests.get(f"{server.url}/train/", timeout=60).json()
-        if running.status_code == 404 and state["status"] not in ("SUBMITTED", "RUNNING"):
-            return dict(state)
-        time.sleep(0.5)
-    raise AssertionError(f"no end of training within {SECONDS} s:\n{server.log()[-3000:]}")
 
 
 def test_settings_of_slices_are_refused(taught) -> None:
