@@ -50,6 +50,33 @@ class Agreement:
     dice_mean: float
     dice_minimum: float
 
+    @classmethod
+    def of(
+        cls,
+        values: Sequence[float],
+        lengths: Sequence[float],
+        logits: Sequence[float],
+        sizes: Sequence[float],
+        overlaps: Sequence[float],
+    ) -> Agreement:
+        """The worst cases of all.
+
+        Args:
+            values: largest difference of each case's embedding.
+            lengths: relative length of each case's difference.
+            logits: largest difference of each prompt's logits.
+            sizes: largest of each prompt's logits.
+            overlaps: Dice of each prompt's masks.
+        """
+        return cls(
+            embedding_max_abs=max(values),
+            embedding_relative=max(lengths),
+            logits_max_abs=max(logits),
+            logits_largest=max(sizes),
+            dice_mean=float(np.mean(overlaps)),
+            dice_minimum=min(overlaps),
+        )
+
 
 def make_cases(model: AdapterSam, count: int, seed: int) -> list[Case]:
     """Seeded phantoms of the network's image size: a click, a box and three points on each."""
@@ -106,14 +133,7 @@ def compare(
             logits.append(float((left - right).abs().max()))
             sizes.append(float(left.abs().max()))
             overlaps.append(dice(_mask(model, prompt, expected), _mask(model, prompt, found)))
-    return Agreement(
-        embedding_max_abs=max(values),
-        embedding_relative=max(lengths),
-        logits_max_abs=max(logits),
-        logits_largest=max(sizes),
-        dice_mean=float(np.mean(overlaps)),
-        dice_minimum=min(overlaps),
-    )
+    return Agreement.of(values, lengths, logits, sizes, overlaps)
 
 
 @torch.inference_mode()

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -97,14 +96,7 @@ def compare_cubes(
             sizes.append(float(left.abs().max()))
             large = [upsample_logits3d(one, model.config.image_size) > 0 for one in (left, right)]
             overlaps.append(dice(large[0].cpu().numpy(), large[1].cpu().numpy()))
-    return Agreement(
-        embedding_max_abs=max(values),
-        embedding_relative=max(lengths),
-        logits_max_abs=max(logits),
-        logits_largest=max(sizes),
-        dice_mean=float(np.mean(overlaps)),
-        dice_minimum=min(overlaps),
-    )
+    return Agreement.of(values, lengths, logits, sizes, overlaps)
 
 
 def _encoder(modeling: ModuleType, model: Sam3d) -> nn.Module:
