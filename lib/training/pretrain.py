@@ -38,7 +38,12 @@ from lib.training.timed_run import RunPlan, TimedRun
 
 OBJECTIVE = RowObjective(LossWeights(iou=5.0), single_share=0.5)
 INTERACTION = InteractionPlan(
-    corrections=2, box_share=0.35, both_share=0.05, interior_share=0.6, single_share=0.0
+    corrections=2,
+    box_share=0.45,
+    both_share=0.05,
+    interior_share=0.6,
+    single_share=0.0,
+    box_sigma=0.025,
 )
 
 

@@ -90,6 +90,7 @@ def test_it_sees_the_pixels_inside_and_around_but_not_those_far_away(inside: boo
 
     near = change(10, 10) if inside else change(10, 18)
     assert near > 1e-4
+    assert change(18, 18) > 1e-4  # around means corners too
     assert change(28, 28) < near / 100
 
 

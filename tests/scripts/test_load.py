@@ -26,6 +26,7 @@ from scripts._load.serving import Serving
 from scripts._load.small_disk import fill, make_room
 from tests.support.file_server import serve_files
 from tests.support.server import REPOSITORY
+from tests.support.waiting import wait_for
 
 ONE, TWO, THREE = (np.full((2, 3, 4), value, np.uint8) for value in (1, 2, 3))
 IMAGE = "case0"
@@ -140,7 +141,8 @@ def test_one_child_is_ended_and_no_other(tmp_path: Path) -> None:
         assert parent.stdout is not None
         parent.stdout.readline()
         assert not server.kill_child("73")
-        assert server.kill_child("72")
+        # A process that has just been started has no command line for a moment.
+        wait_for(lambda: server.kill_child("72"))
         assert parent.stdout.readline() == b"[-9]\n"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -24,6 +23,7 @@ from lib.server.label_info import LabelFacts
 from lib.server.pacs_archive import PacsArchive
 from tests.support.dicom_files import MR_SHAPE, mr_array, write_mr_series
 from tests.support.memory_pacs import MemoryPacs
+from tests.support.waiting import wait_for
 
 LIMITS = ReadLimits()
 QUICK = Patience(first=0.01, longest=0.05, refused=0.05)
@@ -94,13 +94,6 @@ def delivery(journal: Journal, archive: PacsArchive) -> Delivery:
 
 def segs(pacs: MemoryPacs) -> list[Dataset]:
     return [file for file in pacs.files if file.Modality == "SEG"]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def drawn(pacs: MemoryPacs, volume: Volume, tmp_path: Path) -> tuple[np.ndarray, dict[int, str]]:

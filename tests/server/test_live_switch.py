@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from tests.server.clicks import label_array, post_infer, read_answer
 from tests.support.server import RunningServer, start_server
 from tests.support.studies import PLAIN, write_small_study
 from tests.support.versions import publish_inverted
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.server
 
@@ -30,13 +29,6 @@ CLICK = {"foreground": [[20, 20, 4]], "zoom": "off", "result_extension": ".nrrd"
 
 def model_info(server: RunningServer) -> dict[str, Any]:
     return dict(server.info()["models"]["samed2d"])
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 class Clickers:
@@ -82,17 +74,17 @@ def test_versions_are_exchanged_while_people_click(random_weights: Path, tmp_pat
         clickers = Clickers(server)
         tasks = [pool.submit(clickers.click_on) for _ in range(CLICKERS)]
         try:
-            wait_for(lambda: clickers.seen(base))
+            wait_for(lambda: clickers.seen(base), seconds=120, pause=0.1)
             assert model_info(server)["version"] is None
             version = publish_inverted(folder, random_weights)
-            wait_for(lambda: clickers.seen(version.model_version))
+            wait_for(lambda: clickers.seen(version.model_version), seconds=120, pause=0.1)
             info = model_info(server)
             assert info["model_version"] == version.model_version
             assert info["version"]["name"] == "v0001"
             assert info["version"]["metrics"] == {"1": {"before": 0.5, "after": 0.75}}
             assert info["version"]["created"] == version.manifest.created
             Registry(folder, "samed2d_t", random_weights).roll_back()
-            wait_for(lambda: clickers.seen(base))
+            wait_for(lambda: clickers.seen(base), seconds=120, pause=0.1)
         finally:
             clickers.end.set()
         for task in tasks:

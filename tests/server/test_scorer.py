@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from lib.server import scorer as module
 from lib.server.score_slices import labelled_slices, spread_slices
 from lib.server.scorer import BACK_OFF_SECONDS, IDLE_SECONDS, TRIES, ScorePlan, Scorer
 from tests.support.scored import SLICES, SmallNetwork, open_folder, save_label, write_images
+from tests.support.waiting import wait_for
 
 PLAN = ScorePlan(per_minute=1_000_000, slices=2, limits=ReadLimits())
 
@@ -267,13 +268,6 @@ def test_background_work_is_no_click() -> None:
     worker.run(Priority.VOLUME, lambda: None)
     assert worker.quiet_seconds() < 20
     worker.close()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_the_thread_scores_saves_and_ends(setup: Setup) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from lib.networks.openvino_encoder import has_bf16
 from tests.server.clicks import post_infer
 from tests.support.organs import CT_NAME, SAMPLE_DATA, organ_click, organ_mask
 from tests.support.server import RunningServer, start_server
+from tests.support.waiting import wait_for
 
 STUDIES = SAMPLE_DATA / "studies"
 CONF = {"architecture": "samed2d_t"}
@@ -22,13 +21,6 @@ pytestmark = pytest.mark.server
 
 def model_info(server: RunningServer) -> dict[str, Any]:
     return dict(server.info()["models"]["samed2d"])
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 def click(server: RunningServer, k: int) -> dict[str, Any]:
@@ -44,7 +36,9 @@ def test_the_slices_beside_the_click_are_encoded_ahead() -> None:
         assert first["encoded_before"] is False
         assert first["encode_ahead"]["total"] == 24
         assert model_info(server)["encode_ahead"][0]["name"].startswith(CT_NAME)
-        wait_for(lambda: not model_info(server)["encode_ahead"][0]["active"])
+        wait_for(
+            lambda: not model_info(server)["encode_ahead"][0]["active"], seconds=240, pause=0.2
+        )
         for k in (0, 11, 23):
             assert click(server, k)["encoded_before"] is True
         assert click(server, 11)["encode_ahead"] == {
@@ -64,7 +58,7 @@ def test_a_faster_encoder_takes_over_and_is_kept_for_the_next_start(tmp_path: Pa
     env = {"SAMED2D_BACKEND": "openvino", "SAMED2D_CACHE_DIR": str(tmp_path)}
     with start_server(STUDIES, conf=CONF, env=env) as server:
         early = click(server, 10)  # while it is being prepared, or just after
-        wait_for(lambda: model_info(server)["encoder"] == PREPARED)
+        wait_for(lambda: model_info(server)["encoder"] == PREPARED, seconds=240, pause=0.2)
         assert click(server, 12)["backend"] == PREPARED
         # Who began with the first encoder goes on with its embedding, and so with its masks.
         assert click(server, 10)["backend"] == early["backend"]
@@ -72,7 +66,7 @@ def test_a_faster_encoder_takes_over_and_is_kept_for_the_next_start(tmp_path: Pa
         assert len(prepared) == 1
     made = prepared[0].stat().st_mtime_ns
     with start_server(STUDIES, conf=CONF, env=env) as server:
-        wait_for(lambda: model_info(server)["encoder"] == PREPARED)
+        wait_for(lambda: model_info(server)["encoder"] == PREPARED, seconds=240, pause=0.2)
         assert click(server, 12)["encoded_before"] is True  # from the disk
         assert click(server, 13)["backend"] == PREPARED
     assert prepared[0].stat().st_mtime_ns == made

@@ -80,8 +80,23 @@ def test_the_single_mask_learns_by_its_share() -> None:
         logits = torch.full((2, 4, 64, 64), -4.0)
         logits[:, 2] = targets.float() * 8 - 4
         logits.requires_grad_()
-        RowObjective(single_share=share)(logits, iou, targets).backward()
+        RowObjective(size=64, single_share=share)(logits, iou, targets).backward()
         assert logits.grad is not None
         assert bool(logits.grad[:, 0].any()) == learns
         assert logits.grad[:, 2].any()
         assert not logits.grad[:, [1, 3]].any()
+
+
+@pytest.mark.parametrize("size", [64, 128, 256])
+@pytest.mark.parametrize("edge", [101, 102, 103, 104])
+def test_masks_are_not_drawn_to_one_side(size: int, edge: int) -> None:
+    """Logits and target are symmetric, so what is learned must be; wherever the edges fall."""
+    target = torch.zeros(1, 256, 256, dtype=torch.bool)
+    target[:, edge : 256 - edge, edge : 256 - edge] = True
+    logits = torch.zeros(1, 1, 64, 64, requires_grad=True)
+    RowObjective(size=size)(logits, torch.zeros(1, 1), target).backward()
+    assert logits.grad is not None
+    learned = logits.grad[0, 0]
+    assert learned.abs().max() > 0
+    for axis in (0, 1):
+        assert torch.allclose(learned, learned.flip(axis), atol=1e-9)
