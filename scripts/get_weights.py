@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lib/ lies in the root
 
-from lib.networks.architectures import ARCHITECTURES, find_architecture
+from lib.networks.architectures import ARCHITECTURES
+from lib.networks.architectures3d import ARCHITECTURES3D, find_any_architecture
 from lib.networks.download import download_file
 from lib.networks.published import (
     PUBLISHED,
@@ -59,7 +60,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="show what is known and installed")
     parser.add_argument("--from-file", type=Path, metavar="PATH", help="a file that you have")
     parser.add_argument(
-        "--name", choices=sorted(ARCHITECTURES), help="with --from-file: the network it is for"
+        "--name",
+        choices=sorted((*ARCHITECTURES, *ARCHITECTURES3D)),
+        help="with --from-file: the network it is for",
     )
     parser.add_argument(
         "--sha256", help="with --from-file: refuse the file unless it has this SHA-256"
@@ -86,8 +89,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def show_list(folder: Path) -> int:
     for weights in PUBLISHED.values():
         size = f"{weights.size / 1e6:,.0f} MB" if weights.size else "by hand"
-        print(f"{weights.name:12} {size:>9}  for {weights.architecture}  {weights.about}")
-    for name in ARCHITECTURES:
+        print(f"{weights.name:15} {size:>9}  for {weights.architecture}  {weights.about}")
+    for name in (*ARCHITECTURES, *ARCHITECTURES3D):
         print(f"installed for {name}: {installed_weights(name, folder) or 'nothing'}")
     return 0
 
@@ -100,7 +103,7 @@ def fetch(weights: PublishedWeights, folder: Path, force: bool) -> int:
         print(
             f"{weights.filename} cannot be fetched by a script. Download it with a browser from\n"
             f"  {weights.url}\n"
-            "(linked in the README of github.com/OpenGVLab/SAM-Med2D), then run\n"
+            "(linked in the README of its project), then run\n"
             f"  python scripts/get_weights.py --from-file PATH --name {weights.architecture}"
         )
         return BY_HAND
@@ -110,7 +113,7 @@ def fetch(weights: PublishedWeights, folder: Path, force: bool) -> int:
     with tqdm(total=weights.size, unit="B", unit_scale=True, disable=None) as bar:
         download_file(weights.url, download, weights.sha256, progress=progress_on(bar))
     print(f"SHA-256 verified; converting for {weights.architecture}")
-    installed = install_weights(download, find_architecture(weights.architecture), folder)
+    installed = install_weights(download, find_any_architecture(weights.architecture), folder)
     if not was_there:
         download.unlink()
     show_installed(installed)
@@ -121,7 +124,7 @@ def install_own(path: Path, name: str, folder: Path, sha256: str | None, force: 
     """Install a file that the user has."""
     if not _may_write(name, folder, force):
         return 0
-    installed = install_weights(path, find_architecture(name), folder, sha256=sha256)
+    installed = install_weights(path, find_any_architecture(name), folder, sha256=sha256)
     print(f"{path.name}: SHA-256 {installed.source_sha256}")
     known = [w.filename for w in PUBLISHED.values() if w.sha256 == installed.source_sha256]
     if known:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lib.errors import OptionError
-from lib.networks.architectures import ARCHITECTURES
+from lib.networks.architectures import ARCHITECTURES, Architecture
 
 Positions = Literal["released", "corrected"]
 """How positions enter: as in the code that the published weights were trained with, which mixes
@@ -114,6 +114,16 @@ def find_architecture3d(name: str) -> Architecture3d:
             todo="choose one of these names",
         )
     return ARCHITECTURES3D[name]
+
+
+def find_any_architecture(name: str) -> Architecture | Architecture3d:
+    """Look up an architecture for slices or for volumes.
+
+    Raises:
+        OptionError: with all names there are.
+    """
+    check_architecture(name)
+    return ARCHITECTURES3D[name] if name in ARCHITECTURES3D else ARCHITECTURES[name]
 
 
 def check_architecture(name: str) -> None:

@@ -11,6 +11,7 @@ import torch
 from lib.errors import CheckpointError
 from lib.networks.adapters import SamMed2dAdapter
 from lib.networks.architectures import Architecture
+from lib.networks.architectures3d import Architecture3d
 from lib.networks.checkpoint import (
     LoadReport,
     kind_of_adapter,
@@ -21,6 +22,7 @@ from lib.networks.checkpoint import (
 from lib.networks.medsa import MedSaAdapter
 from lib.networks.prompt_adapter import PromptAdapter
 from lib.networks.sam import AdapterSam, build_sam
+from lib.networks.sam3d import Sam3d, build_sam3d
 
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything/"
 
@@ -96,6 +98,16 @@ PUBLISHED: dict[str, PublishedWeights] = {
             by_script=True,
             about="as sam_vit_b, largest",
         ),
+        PublishedWeights(
+            "sam-med3d_turbo",
+            "sam_med3d_turbo.pth",
+            "sammed3d_b",
+            "https://huggingface.co/blueyo0/SAM-Med3D",
+            sha256=None,
+            size=None,
+            by_script=False,
+            about="SAM-Med3D as released; segments volumes",
+        ),
     )
 }
 
@@ -118,7 +130,11 @@ class Installed:
 
 
 def install_weights(
-    source: Path, architecture: Architecture, folder: Path, *, sha256: str | None = None
+    source: Path,
+    architecture: Architecture | Architecture3d,
+    folder: Path,
+    *,
+    sha256: str | None = None,
 ) -> Installed:
     """Convert a weight file to ``<folder>/<architecture>.safetensors``; complete or not at all.
 
@@ -146,9 +162,12 @@ def install_weights(
             todo="download it again; it is damaged or another file",
         )
     model, report = _load(source, architecture)
-    neutral = {kind_of_adapter(name) for name in report.missing} == set(architecture.adapters)
-    if neutral:
-        neutralise_adapters(model)
+    neutral = False
+    if isinstance(model, AdapterSam):
+        kinds = {kind_of_adapter(name) for name in report.missing}
+        neutral = kinds == set(model.config.adapters)
+        if neutral:
+            neutralise_adapters(model)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{architecture.name}.safetensors"
     save_weights(
@@ -164,11 +183,17 @@ def install_weights(
     return Installed(path, found, report, neutral)
 
 
-def _load(source: Path, architecture: Architecture) -> tuple[AdapterSam, LoadReport]:
+def _load(
+    source: Path, architecture: Architecture | Architecture3d
+) -> tuple[AdapterSam | Sam3d, LoadReport]:
     """Build the network, always with the same initial numbers, and load the file into it."""
+    model: AdapterSam | Sam3d
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = build_sam(architecture)
+        if isinstance(architecture, Architecture):
+            model = build_sam(architecture)
+        else:
+            model = build_sam3d(architecture)
     return model, load_checkpoint(model, source)
 
 

@@ -11,10 +11,18 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from lib.errors import CheckpointError
-from lib.networks import ARCHITECTURES, AdapterSam, build_sam, load_checkpoint
+from lib.networks import (
+    ARCHITECTURES,
+    ARCHITECTURES3D,
+    AdapterSam,
+    build_sam,
+    build_sam3d,
+    load_checkpoint,
+)
 from lib.networks.checkpoint import sha256_of
 from lib.networks.published import PUBLISHED, install_weights, neutralise_adapters, reset_adapters
 from tests.support import golden
+from tests.support.small_sam3d import SMALL3D
 
 
 def write_published_layout(path: Path) -> dict[str, torch.Tensor]:
@@ -41,7 +49,7 @@ def metadata_of(path: Path) -> dict[str, str]:
 def test_catalogue_is_complete() -> None:
     for name, weights in PUBLISHED.items():
         assert weights.name == name
-        assert weights.architecture in ARCHITECTURES
+        assert weights.architecture in {*ARCHITECTURES, *ARCHITECTURES3D}
         assert weights.url.startswith("https://")
         if weights.by_script:
             assert weights.url.endswith("/" + weights.filename)
@@ -66,6 +74,20 @@ def test_published_layout(tmp_path: Path) -> None:
         "source_sha256": sha256_of(source),
         "adapters": "trained",
     }
+
+
+def test_layout_of_a_network_for_volumes(tmp_path: Path) -> None:
+    source = tmp_path / "sam_med3d_turbo.pth"
+    state = build_sam3d(SMALL3D).state_dict()
+    torch.save({"model_state_dict": state, "best_dice": 0.4}, source)
+    installed = install_weights(source, SMALL3D, tmp_path / "weights")
+    assert installed.path == tmp_path / "weights" / "small3d.safetensors"
+    assert not installed.neutral_adapters and metadata_of(installed.path)["adapters"] == "trained"
+    again = build_sam3d(SMALL3D)
+    load_checkpoint(again, installed.path)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in again.state_dict().items())
+    with pytest.raises(CheckpointError, match="does not fit"):
+        install_weights(source, golden.TINY, tmp_path / "weights")
 
 
 def test_vanilla_file_computes_what_sam_does(tmp_path: Path) -> None:

@@ -12,12 +12,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.networks import ARCHITECTURES, build_sam, load_checkpoint
+from lib.networks import (
+    ARCHITECTURES,
+    ARCHITECTURES3D,
+    build_sam,
+    build_sam3d,
+    load_checkpoint,
+)
 from lib.networks.checkpoint import sha256_of
 from lib.networks.published import PUBLISHED, PublishedWeights
 from scripts import _command, _fetching, get_weights
 from tests.support import golden
 from tests.support.file_server import FileServer, serve_files
+from tests.support.small_sam3d import SMALL3D
 
 SCRIPT = Path(get_weights.__file__)
 
@@ -146,15 +153,6 @@ def test_ctrl_c(
     assert "goes on" in capsys.readouterr().err
 
 
-def test_file_that_only_a_person_can_fetch(
-    run: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run("sam-med2d_b") == get_weights.BY_HAND
-    said = capsys.readouterr().out
-    assert "https://drive.google.com/" in said
-    assert "--from-file" in said
-
-
 def test_own_file(
     run: Callable[..., int], tmp_path: Path, own_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,6 +172,26 @@ def test_own_file_that_is_a_published_one(
     said = capsys.readouterr().out
     assert "this is tiny.pth as published" in said
     assert "no hash is known" not in said
+
+
+def test_own_file_for_volumes(
+    run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ARCHITECTURES3D, "small3d", SMALL3D)
+    torch.save({"model_state_dict": build_sam3d(SMALL3D).state_dict()}, tmp_path / "turbo.pth")
+    assert run("--from-file", str(tmp_path / "turbo.pth"), "--name", "small3d") == 0
+    assert installed_in(tmp_path) == ["small3d.safetensors"]
+
+
+@pytest.mark.parametrize("name", sorted(n for n, w in PUBLISHED.items() if not w.by_script))
+def test_a_file_that_only_a_person_can_fetch(
+    name: str, run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(name) == get_weights.BY_HAND
+    said = capsys.readouterr().out
+    assert PUBLISHED[name].url in said and "--from-file" in said
+    assert f"--name {PUBLISHED[name].architecture}" in said
+    assert installed_in(tmp_path) == []
 
 
 def test_own_file_with_its_hash(
