@@ -152,6 +152,27 @@ class EncoderUpgrade:
         return min(self._worker.run(Priority.AHEAD, once) for _ in range(ROUNDS))
 
 
+def begin_upgrade(
+    plan: EncoderPlan,
+    model: Encodes,
+    source: Source | None,
+    embedder: Embedder,
+    worker: PriorityWorker,
+) -> EncoderUpgrade | None:
+    """Begin to prepare what the plan says; None where it says nothing, or there is no source.
+
+    Args:
+        plan: which encoder first, which then.
+        model: the network, with the source's weights.
+        source: of the encoder; None for weights that are in no file.
+        embedder: whose encoder is exchanged.
+        worker: that calls the embedder.
+    """
+    if plan.then is None or source is None:
+        return None
+    return EncoderUpgrade(plan, lambda kind: load_encoder(kind, model, source), embedder, worker)
+
+
 def load_encoder(kind: EncoderKind, model: Encodes, source: Source) -> Encoder:
     """Prepare an encoder, unless that was done before, and load it.
 

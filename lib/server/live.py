@@ -6,9 +6,13 @@ Concurrency contract: a live network never changes, and its parts take care of t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from lib.inference.ahead import AheadProgress
+from lib.server.encoder_upgrade import Source
+from lib.server.models import NetworkChoice
 from lib.training.registry import Version
 
 
@@ -56,6 +60,45 @@ class Live(ABC):
             "images": manifest.n_images,
             "metrics": {prompt: dict(dice) for prompt, dice in manifest.metrics.items()},
         }
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which version of which network is to be made live.
+
+    Attributes:
+        choice: architecture and base weights.
+        base_version: both in one word.
+        version: that was published; None for the base weights.
+    """
+
+    choice: NetworkChoice
+    base_version: str
+    version: Version | None
+
+    @property
+    def model_version(self) -> str:
+        """Architecture, base weights and version in one word."""
+        return self.base_version if self.version is None else self.version.model_version
+
+    @property
+    def encoder_version(self) -> str:
+        """The same of the encoder, which most versions share with the one before."""
+        return self.base_version if self.version is None else self.version.encoder_version
+
+    def encoder_source(self, cache: Path) -> Source | None:
+        """What a faster encoder is prepared from; None for random weights.
+
+        Args:
+            cache: folder of all caches.
+        """
+        if self.choice.weights is None:
+            return None
+        changed = self.version is not None and self.version.manifest.encoder_changed
+        changes = self.version.weights if self.version is not None and changed else None
+        return Source(
+            self.choice.architecture, self.choice.weights, self.encoder_version, cache, changes
+        )
 
 
 AnyLive = TypeVar("AnyLive", bound=Live)

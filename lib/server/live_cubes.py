@@ -21,8 +21,8 @@ from lib.networks.backends import make_encoder
 from lib.networks.plan import AUTO, plan_encoder
 from lib.networks.weights import version_of
 from lib.options import AppOptions
-from lib.server.encoder_upgrade import EncoderUpgrade, Source, load_encoder
-from lib.server.live import Live
+from lib.server.encoder_upgrade import EncoderUpgrade, begin_upgrade
+from lib.server.live import Live, Wanted
 from lib.server.models import NetworkChoice
 from lib.training.registry import Version, apply_version
 
@@ -91,42 +91,32 @@ class LiveCubesMaker:
 
     def make(self, version: Version | None, before: LiveCubes | None = None) -> LiveCubes:
         """As `lib.server.live.Maker`."""
+        wanted = Wanted(self._choice, self._base_version, version)
         model = build_model3d(self._choice.architecture, self._choice.weights)
         if version is not None:
             apply_version(model, version)
-        encoder_version = version.encoder_version if version is not None else self._base_version
         embedder = None if before is None else before.segmenter.network.embedder
         if (
             before is not None
             and embedder is not None
-            and (embedder.encoder_version == encoder_version)
+            and (embedder.encoder_version == wanted.encoder_version)
         ):
             # The same numbers; one of the two copies can go.
             model.image_encoder = embedder.model.image_encoder
             model, upgrade = model.to(self._device).eval(), before.upgrade
         else:
             model = model.to(self._device).eval()
-            embedder, upgrade = self._encoder(model, version, encoder_version)
+            embedder, upgrade = self._encoder(model, wanted)
         answers: ByteBoundedCache[CubeAnswer] = ByteBoundedCache(ANSWER_CACHE_BYTES)
-        name = version.model_version if version is not None else self._base_version
         network = CubeNetwork(model, embedder, answers)
-        return LiveCubes(CubeSegmenter(network, self._worker, name), upgrade, version)
+        segmenter = CubeSegmenter(network, self._worker, wanted.model_version)
+        return LiveCubes(segmenter, upgrade, version)
 
-    def _encoder(
-        self, model: Sam3d, version: Version | None, encoder_version: str
-    ) -> tuple[CubeEmbedder, EncoderUpgrade | None]:
+    def _encoder(self, model: Sam3d, wanted: Wanted) -> tuple[CubeEmbedder, EncoderUpgrade | None]:
         # 8 bit is for slices; whoever asked for it gets the fastest that volumes have.
         precision = AUTO if self._options.precision == "int8" else self._options.precision
         plan = plan_encoder(self._options.backend, precision, self._device.type)
         encoder = make_encoder(model, plan.first.backend, plan.first.precision)
-        embedder = CubeEmbedder(model, encoder, encoder_version, self._embeddings)
-        weights = self._choice.weights
-        if plan.then is None or weights is None:
-            return embedder, None
-        changed = version is not None and version.manifest.encoder_changed
-        changes = version.weights if version is not None and changed else None
-        source = Source(self._choice.architecture, weights, encoder_version, self._cache, changes)
-        upgrade = EncoderUpgrade(
-            plan, lambda kind: load_encoder(kind, model, source), embedder, self._worker
-        )
-        return embedder, upgrade
+        embedder = CubeEmbedder(model, encoder, wanted.encoder_version, self._embeddings)
+        source = wanted.encoder_source(self._cache)
+        return embedder, begin_upgrade(plan, model, source, embedder, self._worker)

@@ -30,8 +30,8 @@ from lib.networks.plan import plan_encoder
 from lib.networks.slab_encoder import SlabEncoder
 from lib.networks.weights import version_of
 from lib.options import AppOptions
-from lib.server.encoder_upgrade import EncoderUpgrade, Source, load_encoder
-from lib.server.live import Live
+from lib.server.encoder_upgrade import EncoderUpgrade, begin_upgrade
+from lib.server.live import Live, Wanted
 from lib.server.models import NetworkChoice
 from lib.training.registry import Version, apply_version
 
@@ -143,45 +143,35 @@ class LiveModelMaker:
             CheckpointError: base weights or version cannot be used.
             OptionError: a backend that cannot run here.
         """
+        wanted = Wanted(self._choice, self._base_version, version)
         model = build_model(self._choice.architecture, self._choice.weights)
         if version is not None:
             apply_version(model, version)
-        encoder_version = version.encoder_version if version is not None else self._base_version
-        if before is not None and before.encoder.embedder.encoder_version == encoder_version:
-            encoder = before.encoder
+        encoder = None if before is None else before.encoder
+        if encoder is not None and encoder.embedder.encoder_version == wanted.encoder_version:
             # The same numbers; one of the two copies can go.
             model.image_encoder = encoder.embedder.model.image_encoder
             model = model.to(self._device).eval()
         else:
             model = model.to(self._device).eval()
-            encoder = self._encoder_side(model, version, encoder_version)
+            encoder = self._encoder_side(model, wanted)
         decoder = PromptDecoder(model, self._device)
         chains = ChainDecoder(decoder, ByteBoundedCache(CHAIN_CACHE_BYTES))
-        name = version.model_version if version is not None else self._base_version
-        segmenter = SliceSegmenter(encoder.embedder, decoder, chains, self._worker, name)
+        segmenter = SliceSegmenter(
+            encoder.embedder, decoder, chains, self._worker, wanted.model_version
+        )
         return LiveModel(segmenter, encoder, version)
 
-    def _encoder_side(
-        self, model: AdapterSam, version: Version | None, encoder_version: str
-    ) -> EncoderSide:
+    def _encoder_side(self, model: AdapterSam, wanted: Wanted) -> EncoderSide:
         plan = plan_encoder(self._options.backend, self._options.precision, self._device.type)
-        weights, slab = self._choice.weights, self._choice.slab
+        slab, source = self._choice.slab, wanted.encoder_source(self._cache)
         encoder: Encoder
         if slab > 1:
-            encoder = SlabEncoder(model, slab)
+            encoder, source = SlabEncoder(model, slab), None
         else:
             encoder = make_encoder(model, plan.first.backend, plan.first.precision)
-        embedder = SliceEmbedder(model, encoder, self._store, encoder_version)
-        upgrade = ahead = None
-        if plan.then is not None and weights is not None and slab == 1:
-            changed = version is not None and version.manifest.encoder_changed
-            changes = version.weights if version is not None and changed else None
-            source = Source(
-                self._choice.architecture, weights, encoder_version, self._cache, changes
-            )
-            upgrade = EncoderUpgrade(
-                plan, lambda kind: load_encoder(kind, model, source), embedder, self._worker
-            )
+        embedder = SliceEmbedder(model, encoder, self._store, wanted.encoder_version)
+        upgrade, ahead = begin_upgrade(plan, model, source, embedder, self._worker), None
         if self._options.encode_ahead == "on":
             # Until the faster encoder is there, it gets the processor.
             settled = _at_once if upgrade is None else partial(upgrade.wait, 0)
