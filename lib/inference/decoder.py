@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from lib.imaging.geometry import Frame, resize_image
-from lib.networks.sam import AdapterSam, PromptTensors, choose_best, upsample_logits
+from lib.networks.sam import AdapterSam, PromptTensors, upsample_logits
 from lib.prompts.prompt import Prompt
 
 
@@ -142,9 +142,9 @@ class PromptDecoder:
     def _decode_form(
         self, prompts: Sequence[Prompt], embedding: Embedding, multimask: bool
     ) -> list[LowRes]:
-        low_res, best_iou = choose_best(*self._decode_masks(prompts, embedding, multimask))
+        low_res, iou = self.model.shown(*self._decode_masks(prompts, embedding, multimask))
         rows = low_res.cpu().numpy()
-        return [LowRes(rows[r], float(best_iou[r, 0])) for r in range(len(prompts))]
+        return [LowRes(rows[r], float(iou[r, 0])) for r in range(len(prompts))]
 
     def _decode_masks(
         self, prompts: Sequence[Prompt], embedding: Embedding, multimask: bool

@@ -36,6 +36,8 @@ class Architecture:
         iou_hidden_dim: width of the head that predicts the IoU.
         rate_all_masks: let the decoder's single answer compete with its three candidates for the
             best predicted IoU; the published networks choose among the three.
+        blend: how far behind the best predicted IoU a mask still counts in the one that is shown,
+            see `lib.networks.sam.blend_masks`; None: the best one alone, as SAM has it.
         stem: channels of the convolutional stem after its first three halvings; None: one
             projection of patches, as SAM has it. See `lib.networks.stem`.
         detail_channels: K of the details that a stem keeps for the mask decoder; the prompts are
@@ -70,6 +72,7 @@ class Architecture:
     mask_channels: int = 16
     multimask_outputs: int = 3
     rate_all_masks: bool = False
+    blend: float | None = None
     stem: tuple[int, int, int] | None = None
     detail_channels: int = 0
     resize: Literal["nearest", "area"] = "nearest"
@@ -116,6 +119,7 @@ _COMPACT = Architecture(
     decoder_mlp_dim=512,
     iou_hidden_dim=128,
     rate_all_masks=True,
+    blend=0.03,
     stem=(24, 48, 96),
     detail_channels=16,
     resize="area",

@@ -136,6 +136,20 @@ class AdapterSam(nn.Module):
             rate = partial(self.mask_decoder.rate, **seen)
         return predict_masks(self.mask_decoder, embeddings, positions, sparse, dense, refine, rate)
 
+    def shown(self, logits: torch.Tensor, iou: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a user is shown of the masks of each row, as the architecture says.
+
+        Args:
+            logits: (R, M, h, w).
+            iou: (R, M).
+
+        Returns:
+            (R, 1, h, w) and (R, 1).
+        """
+        if self.config.blend is None:
+            return choose_best(logits, iou)
+        return blend_masks(logits, iou, self.config.blend)
+
 
 def _two_way(architecture: Architecture) -> TwoWayTransformer:
     """The transformer of the mask decoder."""
@@ -169,6 +183,28 @@ def choose_best(logits: torch.Tensor, iou: torch.Tensor) -> tuple[torch.Tensor, 
     rows = torch.arange(len(iou), device=iou.device)
     best = iou.argmax(dim=1)
     return logits[rows, best].unsqueeze(1), iou[rows, best].unsqueeze(1)
+
+
+def blend_masks(
+    logits: torch.Tensor, iou: torch.Tensor, spread: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean of each row's candidates, weighted by softmax(predicted IoU / spread).
+
+    Predicted IoUs of a small network are off by more than the best two candidates often differ.
+    Where one is clearly the best, it alone counts; between equals their mean is nearer to the
+    truth than either.
+
+    Args:
+        logits: (R, M, h, w).
+        iou: (R, M).
+        spread: difference of predicted IoU that divides a weight by e.
+
+    Returns:
+        (R, 1, h, w) and (R, 1).
+    """
+    weights = torch.softmax(iou.float() / spread, dim=1)
+    blended = torch.einsum("rm,rmhw->rhw", weights, logits.float())
+    return blended.unsqueeze(1), (weights * iou).sum(dim=1, keepdim=True)
 
 
 def upsample_logits(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -114,7 +114,7 @@ def interact(
             if home is not None and leaf.grad is not None:
                 total = total + (home * leaf.grad).sum()
             torch.autograd.backward(total)
-        masks, logits = shown_masks(low_res, iou, batch.targets.shape[-1])
+        masks, logits = shown_masks(network.model, low_res, iou, batch.targets.shape[-1])
         losses.append(float(loss.detach()))
         dices.append(mean_dice(masks, targets))
         if updates:

@@ -1,7 +1,7 @@
 """What one step of an interaction is to make small: a loss of masks and predicted IoUs.
 
 Both objectives see all masks of the decoder and choose among them; which one a user would see is
-always the one with the highest predicted IoU.
+decided by the predicted IoUs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lib.networks.sam import choose_best, upsample_logits
+from lib.networks.sam import AdapterSam, choose_best, upsample_logits
 from lib.training.losses import DEFAULT_WEIGHTS, LossWeights, published_loss, row_losses
 
 
@@ -88,10 +88,13 @@ class RowObjective:
 
 
 @torch.no_grad()
-def shown_masks(low_res: Tensor, iou: Tensor, size: int) -> tuple[Tensor, Tensor]:
+def shown_masks(
+    model: AdapterSam, low_res: Tensor, iou: Tensor, size: int
+) -> tuple[Tensor, Tensor]:
     """What a user would see of a step.
 
     Args:
+        model: whose answer it is.
         low_res: (R, M, 64, 64) logits.
         iou: (R, M) predicted.
         size: edge length S of the masks.
@@ -99,5 +102,5 @@ def shown_masks(low_res: Tensor, iou: Tensor, size: int) -> tuple[Tensor, Tensor
     Returns:
         Masks (R, S, S) bool and their logits (R, 1, 64, 64).
     """
-    chosen, _ = choose_best(low_res.detach().float(), iou.detach())
+    chosen, _ = model.shown(low_res.detach().float(), iou.detach())
     return upsample_logits(chosen, (size, size))[:, 0] > 0, chosen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from lib.networks import (
     choose_best,
     find_architecture,
 )
+from lib.networks.sam import blend_masks
 from tests.support import golden
 
 
@@ -94,6 +97,26 @@ def test_every_row_chooses_its_own_best_mask() -> None:
     assert torch.equal(best[0, 0], logits[0, 1])
     assert torch.equal(best[1, 0], logits[1, 0])
     assert best_iou.flatten().tolist() == pytest.approx([0.9, 0.7])
+
+
+def test_candidates_are_blended_by_how_good_they_may_be() -> None:
+    logits = torch.tensor([[1.0, 3.0, -8.0], [1.0, 3.0, -8.0]])[:, :, None, None].expand(2, 3, 2, 2)
+    iou = torch.tensor([[0.8, 0.8, 0.1], [0.9, 0.6, 0.1]])
+    shown, shown_iou = blend_masks(logits, iou, spread=0.03)
+    assert shown.shape == (2, 1, 2, 2) and shown_iou.shape == (2, 1)
+    # Equals are averaged; what is clearly worse does not count.
+    assert shown[:, 0, 0, 0].tolist() == pytest.approx([2.0, 1.0], abs=1e-3)
+    assert shown_iou.flatten().tolist() == pytest.approx([0.8, 0.9], abs=1e-3)
+
+
+@pytest.mark.parametrize("blend", [None, 0.03])
+def test_a_network_shows_what_its_architecture_says(blend: float | None) -> None:
+    model = golden.tiny_model()
+    model.config = replace(model.config, blend=blend)
+    logits, iou = torch.randn(2, 3, 4, 4), torch.rand(2, 3)
+    expected = choose_best(logits, iou) if blend is None else blend_masks(logits, iou, blend)
+    for shown, wanted in zip(model.shown(logits, iou), expected, strict=True):
+        assert torch.equal(shown, wanted)
 
 
 def test_normalisation_uses_the_published_constants() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lib.training.objective import PublishedObjective, RowObjective, shown_masks
+from tests.support import golden
 
 
 def quadrant(*corners: tuple[int, int]) -> torch.Tensor:
@@ -65,7 +66,7 @@ def test_a_perfect_answer_costs_next_to_nothing_at_any_size(size: int) -> None:
 def test_what_a_user_would_see() -> None:
     target = quadrant((0, 0))
     low_res = torch.stack([logits_of(target), logits_of(quadrant((1, 1)))], dim=1)
-    masks, logits = shown_masks(low_res, torch.tensor([[0.9, 0.1]]), 256)
+    masks, logits = shown_masks(golden.tiny_model(), low_res, torch.tensor([[0.9, 0.1]]), 256)
     assert torch.equal(logits[0, 0], low_res[0, 0])
     assert (masks[0] ^ target[0]).float().mean() < 0.02
 
