@@ -106,7 +106,8 @@ class DetailEncoder(ImageEncoderViT):  # type: ignore[misc]
         tokens = tokens + self.pos_embed
         for block in self.blocks:
             tokens = block(tokens)
-        return torch.cat([self.neck(tokens.permute(0, 3, 1, 2)), details], dim=1)
+        embeddings: torch.Tensor = self.neck(tokens.permute(0, 3, 1, 2))
+        return embeddings if details is None else torch.cat([embeddings, details], dim=1)
 
 
 def build_image_encoder(architecture: Architecture) -> ImageEncoderViT:

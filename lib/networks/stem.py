@@ -21,7 +21,7 @@ class ConvStem(nn.Module):
     Args:
         widths: channels after the first, second and third halving.
         dim: channels C of the tokens.
-        detail_channels: channels K of the details, taken after the second halving.
+        detail_channels: channels K of the details, taken after the second halving; 0 keeps none.
     """
 
     def __init__(self, widths: tuple[int, int, int], dim: int, detail_channels: int) -> None:
@@ -31,17 +31,18 @@ class ConvStem(nn.Module):
         self.to_quarter = nn.Sequential(_halve(half, quarter), Residual(quarter))
         self.to_eighth = nn.Sequential(_halve(quarter, eighth), Residual(eighth))
         self.to_tokens = nn.Conv2d(eighth, dim, 3, stride=2, padding=1)
-        self.to_details = nn.Conv2d(quarter, detail_channels, 1)
+        self.to_details = nn.Conv2d(quarter, detail_channels, 1) if detail_channels else None
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Map normalised images (B, 3, S, S) to tokens and details.
 
         Returns:
-            Tokens (B, S/16, S/16, C) and packed details (B, 16 K, S/16, S/16), see `unpack`.
+            Tokens (B, S/16, S/16, C) and packed details (B, 16 K, S/16, S/16), see `unpack`, or
+            None where none are kept.
         """
         quarter = self.to_quarter(self.to_half(images))
-        tokens = self.to_tokens(self.to_eighth(quarter))
-        return tokens.permute(0, 2, 3, 1), pack(self.to_details(quarter))
+        tokens = self.to_tokens(self.to_eighth(quarter)).permute(0, 2, 3, 1)
+        return tokens, None if self.to_details is None else pack(self.to_details(quarter))
 
 
 class Residual(nn.Module):
