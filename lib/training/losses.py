@@ -5,8 +5,9 @@ batch, float32 saturation included. ``default_loss`` is ours: the same three ter
 its own, stable for any finite logit, with an IoU target that carries no gradient. ``dice_ce_loss``
 is SAM-Med3D's, for volumes.
 
-Shapes: ``logits`` and ``target`` (B, 1, H, W) or (B, H, W), the target with values 0 and 1;
-``predicted_iou`` (B, 1) or (B,). All arithmetic is float32, also under autocast.
+Shapes: ``logits`` and ``target`` (B, 1, H, W) or (B, H, W), the target with values 0 and 1, for
+ours also the share of a pixel that the object covers; ``predicted_iou`` (B, 1) or (B,). All
+arithmetic is float32, also under autocast.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def focal_per_row(logits: Tensor, target: Tensor) -> Tensor:
     """Focal loss (Lin et al. 2017, arXiv:1708.02002) from logits, (B, N) -> mean over N, (B,).
 
     With z the logit towards the right answer: alpha_t * sigmoid(-z)^2 * softplus(-z), which
-    neither overflows nor saturates; a wrong answer keeps its gradient however sure it is.
+    neither overflows nor saturates; a wrong answer keeps its gradient however sure it is. A pixel
+    that the object covers in part pulls less, and not at all where it is half of it.
     """
     # Arithmetic with targets of 0 and 1 is exact, and several times as fast as choosing by them.
     away = logits * (1.0 - 2.0 * target)
