@@ -9,12 +9,13 @@ masks of slices that were prompted before.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lib.errors import PromptError
 from lib.inference.blend import blend
 from lib.inference.correction import corrected, is_positive, nowhere, refuses
 from lib.inference.decoder import LowRes
+from lib.inference.neighbour import has_object
 from lib.inference.volume_network import Step, VolumeNetwork
 from lib.inference.walk import Brake, Path, Reason, Seed, follow
 from lib.prompts.prompt import Prompt
@@ -60,6 +61,7 @@ class Sower:
             start = self._start(k, roots)
             seeds[k] = self._seed(k, prompts[k], start)
             if start is None and k in positive:
+                seeds[k] = _of_one_object(seeds[k], roots)
                 roots[k] = seeds[k]
         return dict(sorted(seeds.items()))
 
@@ -94,6 +96,18 @@ class Sower:
         path = Path(root, steps_towards(root.k, k), Reason.LIMIT, goal)
         (walk,) = follow(self.network, [path], self.threshold, self.brake)
         return walk.steps.get(k)
+
+
+def _of_one_object(root: Seed, earlier: Mapping[int, Seed]) -> Seed:
+    """A further root is compared with the object that was found first, not with itself.
+
+    It is often a click at the object's end, whose few pixels may hold more of what is around it:
+    walks from there would take that for the object, and go on through the volume.
+    """
+    found = [seed for seed in earlier.values() if has_object(seed.answer)]
+    if not found:
+        return root
+    return replace(root, reference=min(found, key=lambda seed: abs(seed.k - root.k)).reference)
 
 
 def steps_towards(start: int, end: int) -> range:

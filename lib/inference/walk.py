@@ -40,7 +40,7 @@ class Seed:
     Attributes:
         k: the slice.
         answer: of the network to the prompt; may be empty.
-        reference: grey values of the object on it.
+        reference: grey values of the object, on this slice or on the one where it was found first.
         refused: where the user said that the object is not on this slice, the answer that was
             there before.
     """

@@ -10,7 +10,7 @@ from lib.errors import PromptError
 from lib.inference.neighbour import has_object
 from lib.inference.seeds import Sower, steps_towards
 from lib.inference.walk import Brake, Cancelled
-from tests.support.discs import DiscNetwork, click
+from tests.support.discs import DiscNetwork, click, disc
 
 
 def sow(network, prompts, cancelled=lambda: False):
@@ -38,6 +38,24 @@ def test_a_prompt_beyond_starts_anew_and_may_be_corrected_itself():
     sow(network, {4: click(30, 30), 10: click(40, 40), 12: click(45, 40)})
     assert network.prompts[10].mask is None
     assert network.prompts[12].points == ((40, 40), (45, 40))
+
+
+def test_what_starts_anew_is_compared_with_the_object_that_was_found_before():
+    network = DiscNetwork(30, empty=(7, 13))
+    seeds = sow(network, {4: click(30, 30), 10: click(40, 40), 20: click(50, 40)})
+    assert [float(seed.reference[0]) for seed in seeds.values()] == [4, 4, 4]
+
+
+def test_where_nothing_was_found_it_is_compared_with_itself():
+    network = DiscNetwork(20, empty=(7,))
+    network.prompted = lambda k, prompt: disc(0, 0, 0) if k == 4 else disc(30, 30, 8)
+    seeds = sow(network, {4: click(), 10: click(40, 40)})
+    assert float(seeds[10].reference[0]) == 10
+
+
+def test_a_correction_is_compared_with_its_own_slice():
+    seeds = sow(DiscNetwork(9), {4: click(30, 30), 6: click(40, 30)})
+    assert float(seeds[6].reference[0]) == 6
 
 
 def test_a_slice_that_only_two_walks_together_reach():

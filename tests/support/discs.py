@@ -73,7 +73,7 @@ class DiscNetwork:
         return LowRes(logits, iou=0.8)
 
     def reference(self, k: int, answer: LowRes) -> Any:
-        return np.zeros(1)
+        return np.full(1, k)
 
     def step(self, k: int, neighbour: LowRes, reference: Any) -> Step:
         self._at_step(k)
