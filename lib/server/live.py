@@ -94,8 +94,9 @@ class Wanted:
         """
         if self.choice.weights is None:
             return None
-        changed = self.version is not None and self.version.manifest.encoder_changed
-        changes = self.version.weights if self.version is not None and changed else None
+        changes = None
+        if self.version is not None and self.version.manifest.encoder_changed:
+            changes = self.version.weights
         return Source(
             self.choice.architecture, self.choice.weights, self.encoder_version, cache, changes
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,9 +17,8 @@ from lib.server.models import ModelSpec, NetworkChoice
 from lib.server.served_model import ServedModel
 from lib.server.volumes import VolumeStore
 from tests.server.clicks import post_infer
-from tests.server.test_training import CLICK, write_study
-from tests.support.server import RunningServer, start_server
-from tests.support.small_sam import save_base
+from tests.server.test_training import CLICK, serve_study
+from tests.support.server import RunningServer
 from tests.support.studies import PLAIN
 
 SLAB = 3
@@ -49,17 +47,8 @@ def taught(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[RunningServer, dict[str, Path]]]:
     folder = tmp_path_factory.mktemp("taught")
-    labels = write_study(folder)
-    conf = {
-        "models": "samed2d,medsa",
-        "architecture": "medsa_t",
-        "checkpoint": str(save_base(folder)),
-        "labels": "disc",
-        "zoom": "off",
-    }
-    with start_server(folder / "images", conf=conf) as server:
-        yield server, labels
-    shutil.rmtree(folder)
+    with serve_study(folder, models="samed2d,medsa", architecture="medsa_t") as serving:
+        yield serving
 
 
 @pytest.mark.server

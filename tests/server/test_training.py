@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -41,21 +42,22 @@ def write_study(folder: Path) -> dict[str, Path]:
     return labels
 
 
+@contextmanager
+def serve_study(folder: Path, **conf: str) -> Iterator[tuple[RunningServer, dict[str, Path]]]:
+    """A server of `write_study`, and the labels; further options may be given."""
+    labels = write_study(folder)
+    common = {"checkpoint": str(save_base(folder)), "labels": "disc", "zoom": "off"}
+    with start_server(folder / "images", conf={**common, **conf}) as server:
+        yield server, labels
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(scope="module")
 def taught(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[RunningServer, dict[str, Path]]]:
-    folder = tmp_path_factory.mktemp("taught")
-    labels = write_study(folder)
-    conf = {
-        "architecture": "samed2d_t",
-        "checkpoint": str(save_base(folder)),
-        "labels": "disc",
-        "zoom": "off",
-    }
-    with start_server(folder / "images", conf=conf) as server:
-        yield server, labels
-    shutil.rmtree(folder)
+    with serve_study(tmp_path_factory.mktemp("taught"), architecture="samed2d_t") as serving:
+        yield serving
 
 
 def answer(server: RunningServer) -> tuple[str, bytes]:
