@@ -122,6 +122,7 @@ def collate_placed(samples: Sequence[tuple[Sample, Position]]) -> tuple[Batch, P
 
 def _learning(model: AdapterSam, what: Literal["all", "rating"]) -> list[nn.Parameter]:
     """The parameters that learn; the others are fixed."""
+    model.requires_grad_(True)
     if what == "rating":
         if not isinstance(model.mask_decoder, DetailMaskDecoder):
             raise OptionError(

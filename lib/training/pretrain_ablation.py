@@ -52,6 +52,9 @@ def variants(architecture: Architecture, plan: PretrainPlan) -> dict[str, Varian
         "the IoU counts 1 instead of 5": Variant(
             architecture, replace(plan, objective=replace(objective, weights=LossWeights()))
         ),
+        "Muon at three times the rate instead of AdamW": Variant(
+            architecture, replace(plan, optimiser="muon", learning_rate=3 * plan.learning_rate)
+        ),
         "masks compared at 64 instead of 128 pixels": Variant(
             architecture, replace(plan, objective=replace(objective, size=64))
         ),

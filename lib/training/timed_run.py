@@ -15,16 +15,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Literal, Self, TypeVar, cast, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from lib.errors import Samed2dError
+from lib.errors import OptionError, Samed2dError
 from lib.networks.checkpoint import save_weights
 from lib.training.loop import BatchResult
+from lib.training.muon import Muon, matrices_of
 from lib.training.parallel import average_gradients, mean_of
 from lib.training.processes import Place
 
@@ -33,6 +35,9 @@ Item = TypeVar("Item")
 """What is learned from at once: a batch, and what must be known of where it came from."""
 Phase = TypeVar("Phase")
 """What a part of the run is learned from."""
+
+OptimiserName = Literal["adamw", "muon"]
+OPTIMISERS: tuple[OptimiserName, ...] = get_args(OptimiserName)
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class RunPlan:
         steps: length in steps instead, which another machine repeats; 0: minutes count.
         batch_size: images or windows a step of each process.
         learning_rate: peak, reached after ``warmup`` of the run, then a cosine down to zero.
-        weight_decay: of AdamW, on matrices and kernels only.
+        optimiser: "adamw" for all, or "muon" for matrices and kernels, see `lib.training.muon`.
+        weight_decay: on matrices and kernels only.
         clip: largest norm of the gradient.
         ema: decay of the moving average of the weights; less at first, so that the average is
             soon rid of the random numbers that a run begins with.
@@ -58,6 +64,7 @@ class RunPlan:
     batch_size: int = 8
     learning_rate: float = 6e-4
     warmup: float = 0.03
+    optimiser: OptimiserName = "adamw"
     weight_decay: float = 0.05
     clip: float = 1.0
     ema: float = 0.998
@@ -88,6 +95,9 @@ class TimedRun(ABC, Generic[Model, Item, Phase]):
         plan: of the run.
         out: folder of the results; the leading process writes them.
         place: of this process among those that learn together, see `lib.training.processes`.
+
+    Raises:
+        OptionError: the plan names no optimiser that there is.
     """
 
     def __init__(
@@ -103,18 +113,7 @@ class TimedRun(ABC, Generic[Model, Item, Phase]):
         self.step = 0
         self.seconds = 0.0
         self.average = AveragedModel(model, multi_avg_fn=partial(_move_average, plan.ema))
-        self.optimiser = torch.optim.AdamW(
-            [
-                {
-                    "params": [p for p in learning if p.ndim >= 2],
-                    "weight_decay": plan.weight_decay,
-                },
-                {"params": [p for p in learning if p.ndim < 2], "weight_decay": 0.0},
-            ],
-            lr=plan.learning_rate,
-            betas=(0.9, 0.98),
-            fused=True,
-        )
+        self.optimisers = _optimisers(model, learning, plan)
 
     @abstractmethod
     def phases(self) -> Sequence[tuple[Phase, float]]:
@@ -176,9 +175,10 @@ class TimedRun(ABC, Generic[Model, Item, Phase]):
 
     def begin_step(self) -> None:
         """Set the learning rate, forget the gradients."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.learning_rate()
+            optimiser.zero_grad(set_to_none=True)
 
     def update(self, result: BatchResult) -> None:
         """Change the weights by the gradients in them.
@@ -193,7 +193,8 @@ class TimedRun(ABC, Generic[Model, Item, Phase]):
             )
         average_gradients(self.model)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
-        self.optimiser.step()
+        for optimiser in self.optimisers:
+            optimiser.step()
         self.average.update_parameters(self.model)
 
     def save(self) -> None:
@@ -205,7 +206,7 @@ class TimedRun(ABC, Generic[Model, Item, Phase]):
         state: dict[str, Any] = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "step": self.step,
             "seconds": self.seconds,
             **self.more_state(),
@@ -215,14 +216,26 @@ class TimedRun(ABC, Generic[Model, Item, Phase]):
         unfinished.replace(self.out / "resume.pt")
 
     def resume(self) -> bool:
-        """Go on from the state saved in ``out``; False where there is none."""
+        """Go on from the state saved in ``out``; False where there is none.
+
+        Raises:
+            OptionError: that run had another optimiser.
+        """
         path = self.out / "resume.pt"
         if not path.is_file():
             return False
         state = torch.load(path, weights_only=True)
+        saved = state.get("optimisers", ())
+        if len(saved) != len(self.optimisers):
+            raise OptionError(
+                got=f"a run with the optimiser {self.schedule.optimiser} to go on from {path}",
+                allowed="the optimiser with which that run began",
+                todo="name that one, or begin in another folder",
+            )
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, values in zip(self.optimisers, saved, strict=True):
+            optimiser.load_state_dict(values)
         self.step, self.seconds = state["step"], state["seconds"]
         self.take_state(state)
         return True
@@ -237,6 +250,33 @@ class TimedRun(ABC, Generic[Model, Item, Phase]):
     @property
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+
+def _optimisers(
+    model: nn.Module, learning: Sequence[nn.Parameter], plan: RunPlan
+) -> tuple[Optimizer, ...]:
+    """AdamW for what learns, and in front of it Muon for matrices where the plan says so.
+
+    Raises:
+        OptionError: there is no such optimiser.
+    """
+    if plan.optimiser not in OPTIMISERS:
+        raise OptionError(
+            got=f"optimiser {plan.optimiser!r}",
+            allowed=", ".join(OPTIMISERS),
+            todo="choose one of these names",
+        )
+    matrices = matrices_of(model) if plan.optimiser == "muon" else set()
+    first = [p for p in learning if p in matrices]
+    rest = [p for p in learning if p not in matrices]
+    groups = [
+        {"params": [p for p in rest if p.ndim >= 2], "weight_decay": plan.weight_decay},
+        {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    adamw = AdamW(groups, lr=plan.learning_rate, betas=(0.9, 0.98), fused=True)
+    if not first:
+        return (adamw,)
+    return Muon(first, plan.learning_rate, weight_decay=plan.weight_decay), adamw
 
 
 @torch.no_grad()

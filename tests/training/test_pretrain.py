@@ -96,6 +96,41 @@ def test_the_saved_weights_are_the_average(tmp_path: Path) -> None:
         torch.testing.assert_close(value, average[name], rtol=1e-3, atol=1e-3)
 
 
+def test_a_run_with_muon_goes_on_and_no_other_can_go_on_from_it(tmp_path: Path) -> None:
+    plan = replace(PLAN, optimiser="muon", steps=2)
+    torch.manual_seed(0)
+    run = Pretrainer(build_sam(SMALL), [], plan, tmp_path)
+    assert [type(optimiser).__name__ for optimiser in run.optimisers] == ["Muon", "AdamW"]
+    start = [p.detach().clone() for p in run.model.parameters()]
+    rng = np.random.default_rng(0)
+    run.step = 1
+    run._train_step(make_batch(), rng)
+    assert {group["lr"] for o in run.optimisers for group in o.param_groups} == {
+        run.learning_rate()
+    }
+    kinds = {
+        len(p.shape)
+        for p, old in zip(run.model.parameters(), start, strict=True)
+        if (p != old).any()
+    }
+    assert {1, 2, 4} <= kinds
+    run.save()
+    other = Pretrainer(build_sam(SMALL), [], plan, tmp_path)
+    assert other.resume()
+    for one, two in ((run, np.random.default_rng(5)), (other, np.random.default_rng(5))):
+        one._train_step(make_batch(), two)
+    for left, right in zip(run.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(left, right)
+    with pytest.raises(OptionError, match="optimiser adamw"):
+        make_run(tmp_path).resume()
+
+
+def test_an_unknown_optimiser_is_refused(tmp_path: Path) -> None:
+    plan = replace(PLAN, optimiser="sgd")  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="adamw, muon"):
+        Pretrainer(build_sam(SMALL), [], plan, tmp_path)
+
+
 def test_nothing_to_resume(tmp_path: Path) -> None:
     assert not make_run(tmp_path).resume()
 
