@@ -3,16 +3,23 @@
 The networks are trained by corrections: each further click comes together with the mask of the
 clicks before it (SAM-Med2D, section 3.3; its test script does the same). Viewers send all points
 with every request and no mask, so the chain is replayed, and what was decoded before is looked up:
-one more click costs one decode, a click taken back costs none, and undo and redo of any depth by
-any number of users need no state. An answer depends on image, network and prompt alone.
+undo and redo of any depth by any number of users need no state and no decode. An answer depends on
+image, network and prompt alone.
 
 Clients keep foreground and background points in two lists, so the order in which they were
-clicked is not known. The order of a chain is: box, foreground points, background points.
+clicked is not known. The order of a chain is: box, first foreground point, background points, other
+foreground points. One more foreground click costs one decode; a background click one, and one for
+each foreground point behind it.
+
+Where the first click got too much, the second was a background click, and a third on what is now
+missing must not be replayed before it: two clicks in a row on what got too much confirm it, and one
+background click is then not enough. docs/explanation/compact-network.md has figures.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lib.inference.cache import ByteBoundedCache
@@ -45,6 +52,13 @@ def stage_counts(n_points: int, first: int) -> list[int]:
     return counts if counts[-1] == n_points else [*counts, n_points]
 
 
+def replay_order(labels: Sequence[int]) -> list[int]:
+    """Indices of points with these labels in the order of a chain, see the module."""
+    foreground = [n for n, label in enumerate(labels) if label == 1]
+    background = [n for n, label in enumerate(labels) if label != 1]
+    return [*foreground[:1], *background, *foreground[1:]]
+
+
 def stages(prompt: Prompt) -> list[Prompt]:
     """The prompts of the chain: the box or the first point, then more points each time.
 
@@ -52,14 +66,17 @@ def stages(prompt: Prompt) -> list[Prompt]:
     answer of the stage before them instead.
     """
     first = 0 if prompt.box is not None else 1
+    order = replay_order(prompt.labels)
+    points = tuple(prompt.points[n] for n in order)
+    labels = tuple(prompt.labels[n] for n in order)
     return [
         replace(
             prompt,
-            points=prompt.points[:count],
-            labels=prompt.labels[:count],
+            points=points[:count],
+            labels=labels[:count],
             mask=prompt.mask if number == 0 else None,
         )
-        for number, count in enumerate(stage_counts(len(prompt.points), first))
+        for number, count in enumerate(stage_counts(len(points), first))
     ]
 
 
@@ -80,7 +97,7 @@ class ChainDecoder:
 
         Args:
             image: that the prompt lies on.
-            prompt: points in the order described above, in pixels of the image.
+            prompt: in pixels of the image, its points in any order.
             multimask: as for `PromptDecoder.decode`.
 
         Raises:

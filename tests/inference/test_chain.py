@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lib.inference.cache import ByteBoundedCache
-from lib.inference.chain import ChainDecoder, stage_counts, stages
+from lib.inference.chain import ChainDecoder, replay_order, stage_counts, stages
 from lib.inference.decoder import LowRes, PromptDecoder
 from lib.inference.embedder import Embedded, SliceEmbedder
 from lib.inference.embedding_store import EmbeddingStore
@@ -20,7 +20,7 @@ from lib.prompts import Prompt
 from tests.support import golden
 
 POINTS = ((20, 30), (60, 50), (70, 20))
-LABELS = (1, 1, 0)
+LABELS = (1, 0, 1)
 LIST = Prompt(points=POINTS, labels=LABELS)
 START = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
 
@@ -83,7 +83,7 @@ def test_one_more_click_costs_one_decode_and_one_less_none(
 def test_nothing_depends_on_what_was_remembered(image: Embedded, decoder: CountingDecoder) -> None:
     remembering, forgetting = chain_of(decoder), chain_of(decoder, nbytes=0)
     for points in itertools.permutations(POINTS):
-        prompt = Prompt(points=points, labels=(1, 0, 1))
+        prompt = Prompt(points=points, labels=(1, 1, 0))
         for count in (1, 3, 2):
             np.testing.assert_array_equal(
                 remembering.answer(image, first(prompt, count)).logits,
@@ -109,6 +109,31 @@ def test_whatever_differs_is_told_apart(image: Embedded, decoder: CountingDecode
         before = decoder.count
         chain.answer(*asked)
         assert decoder.count == before + 1
+
+
+def test_background_is_replayed_behind_the_first_foreground_point() -> None:
+    assert replay_order((1, 1, 1, 0, 0)) == [0, 3, 4, 1, 2]
+    assert replay_order((0, 1, 0, 1)) == [1, 0, 2, 3]
+    assert replay_order((0, 0)) == [0, 1]
+    assert replay_order(()) == []
+    asked = Prompt(points=((1, 1), (2, 2), (3, 3)), labels=(1, 1, 0))
+    last = stages(asked)[-1]
+    assert last.points == ((1, 1), (3, 3), (2, 2)) and last.labels == (1, 0, 1)
+    assert asked.points[1] == (2, 2)
+
+
+def test_a_click_costs_one_decode_and_one_for_each_foreground_point_behind_it(
+    image: Embedded, decoder: CountingDecoder
+) -> None:
+    chain = chain_of(decoder)
+    clicked = ((20, 30, 1), (60, 50, 1), (70, 20, 1), (10, 10, 0))
+    costs = []
+    for count in (1, 2, 3, 4):
+        *points, labels = zip(*clicked[:count], strict=True)
+        before = decoder.count
+        chain.answer(image, Prompt(points=tuple(zip(*points, strict=True)), labels=labels))
+        costs.append(decoder.count - before)
+    assert costs == [1, 1, 1, 3]
 
 
 def test_a_mask_is_where_the_chain_starts() -> None:
