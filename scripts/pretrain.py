@@ -65,6 +65,13 @@ class Material:
     held_out: list[LabelledImage]
     phantoms: list[LabelledImage]
 
+    def summary(self) -> str:
+        """How much there is of everything real."""
+        count = f"{len(self.training)} real images"
+        if self.data_set is not None:
+            count += f" and a stream of {self.data_set.total()}"
+        return f"{count} to train on, {len(self.held_out)} held out"
+
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line and the file it names, see `scripts._pretrain_options`."""
@@ -107,10 +114,6 @@ def read_material(arguments: argparse.Namespace) -> Material:
             open_data_set(arguments.validation_data, "test"), arguments.seed + 999_999
         )
         validation += [image for image, _ in islice(measured, arguments.validation_images)]
-    count = f"{len(training)} real images"
-    if data_set is not None:
-        count += f" and a stream of {data_set.total()}"
-    print(f"{count} to train on, {len(validation)} held out", flush=True)
     phantoms = phantom_cases(arguments.validation_phantoms, arguments.seed)
     return Material(training, data_set, validation, phantoms)
 
@@ -170,10 +173,12 @@ def run_stages(arguments: argparse.Namespace, place: Place) -> int:
         Samed2dError: nothing usable to learn from, or a loss that is no number.
     """
     torch.manual_seed(arguments.stages[0].seed)
+    say = print if place.rank == 0 else _nothing
     material = read_material(arguments)
+    say(material.summary(), flush=True)
     model = build_sam(ARCHITECTURES[arguments.architecture])
     if arguments.start_from is not None:
-        print(load_checkpoint(model, arguments.start_from).summary(), flush=True)
+        say(load_checkpoint(model, arguments.start_from).summary(), flush=True)
     for stage in arguments.stages:
         model = run_stage(stage, arguments.out / stage.name, model, material, place)
     if arguments.stages[-1].name and place.rank == 0:
@@ -191,11 +196,12 @@ def run_stage(
         Samed2dError: a loss that is no number.
     """
     run = Pretrainer(model, material.training, plan_of(options), out, place, material.data_set)
+    say = print if place.rank == 0 else _nothing
     named = f"stage {options.name}: " if options.name else ""
     if options.resume and run.resume():
-        print(f"{named}resumed at step {run.step}", flush=True)
+        say(f"{named}resumed at step {run.step}", flush=True)
     elif named:
-        print(f"{named}{options.minutes:g} minutes", flush=True)
+        say(f"{named}begins", flush=True)
     if run.passed >= 1.0:
         return run.averaged_model
     reporter = reporter_of(out, options.save_every, material) if place.rank == 0 else None
@@ -208,6 +214,10 @@ def run_stage(
     if reporter is not None:
         reporter.save(run)
     return run.averaged_model
+
+
+def _nothing(*words: str, flush: bool) -> None:
+    """What the processes that do not lead say."""
 
 
 def plan_of(options: argparse.Namespace) -> PretrainPlan:

@@ -42,8 +42,9 @@ UNNAMED = "object"
 """Label of what nobody has named."""
 SEARCHED = 12
 """So many slices of a volume are searched, evenly."""
-MIN_LIKENESS = 0.1
-"""What is less like labelled objects is none of them."""
+MIN_LIKENESS = 0.2
+"""What is less like labelled objects is none of them. On 38 slices of three kinds nothing that is
+found with 0.1 is lost with 0.2; with 0.3 one of 14 left ventricles is."""
 GRID = 8
 """Clicks along each side of a slice."""
 AROUND = ((0.0, 0.0), (0.03, 0.0), (-0.03, 0.0), (0.0, 0.03), (0.0, -0.03))
