@@ -31,22 +31,26 @@ def parse_options(description: str | None, command_line: Sequence[str]) -> argpa
     """
     parser = make_parser(description)
     options = parser.parse_args(command_line)
-    options.stages, options.name = [options], ""
-    if options.config is None:
-        return options
-    try:
-        settings = tomllib.loads(options.config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        parser.error(f"{options.config}: {error}")
-    tables = _stage_tables(settings.pop("stage", None), options.config, parser)
-    allowed = sorted(set(vars(options)) - {"config", "resume", "stages", "name"})
-    words = _words(settings, allowed, options.config, parser)
-    # In front of the command line and as words, so that they are checked like it, which wins.
-    options = parser.parse_args([*words, *command_line])
-    options.stages, options.name = [options], ""
-    if tables:
-        options.stages = _stages(tables, words, command_line, parser)
+    tables: list[dict[str, Any]] = []
+    words: list[str] = []
+    if options.config is not None:
+        settings = _read_settings(options.config, parser)
+        tables = _stage_tables(settings.pop("stage", None), options.config, parser)
+        allowed = sorted(set(vars(options)) - {"config", "resume"})
+        words = _words(settings, allowed, options.config, parser)
+        # In front of the command line and as words, so that they are checked like it, which wins.
+        options = parser.parse_args([*words, *command_line])
+    options.name = ""
+    options.stages = _stages(tables, words, command_line, parser) if tables else [options]
     return options
+
+
+def _read_settings(file: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:
+    """What a TOML file says; one that cannot be read ends the program."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        parser.error(f"{file}: {error}")
 
 
 def _stages(

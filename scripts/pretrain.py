@@ -173,12 +173,11 @@ def run_stages(arguments: argparse.Namespace, place: Place) -> int:
         Samed2dError: nothing usable to learn from, or a loss that is no number.
     """
     torch.manual_seed(arguments.stages[0].seed)
-    say = print if place.rank == 0 else _nothing
     material = read_material(arguments)
-    say(material.summary(), flush=True)
+    say(place, material.summary())
     model = build_sam(ARCHITECTURES[arguments.architecture])
     if arguments.start_from is not None:
-        say(load_checkpoint(model, arguments.start_from).summary(), flush=True)
+        say(place, load_checkpoint(model, arguments.start_from).summary())
     for stage in arguments.stages:
         model = run_stage(stage, arguments.out / stage.name, model, material, place)
     if arguments.stages[-1].name and place.rank == 0:
@@ -196,12 +195,11 @@ def run_stage(
         Samed2dError: a loss that is no number.
     """
     run = Pretrainer(model, material.training, plan_of(options), out, place, material.data_set)
-    say = print if place.rank == 0 else _nothing
     named = f"stage {options.name}: " if options.name else ""
     if options.resume and run.resume():
-        say(f"{named}resumed at step {run.step}", flush=True)
+        say(place, f"{named}resumed at step {run.step}")
     elif named:
-        say(f"{named}begins", flush=True)
+        say(place, f"{named}begins")
     if run.passed >= 1.0:
         return run.averaged_model
     reporter = reporter_of(out, options.save_every, material) if place.rank == 0 else None
@@ -216,8 +214,10 @@ def run_stage(
     return run.averaged_model
 
 
-def _nothing(*words: str, flush: bool) -> None:
-    """What the processes that do not lead say."""
+def say(place: Place, words: str) -> None:
+    """Print a line, once for all processes."""
+    if place.rank == 0:
+        print(words, flush=True)
 
 
 def plan_of(options: argparse.Namespace) -> PretrainPlan:
